@@ -1,0 +1,106 @@
+//! An operator's word on stopped and parked lanes.
+
+use crate::lane::{Front, Standing};
+use crate::{Change, Decision, Engine, Item, PartitionId};
+
+impl<R: Item> Engine<R> {
+    /// Acts on an operator's word; `false`: the lane's state does not offer it. What must wait for
+    /// the lane's head to come, or for records before it, is kept.
+    pub fn decide(&mut self, partition: PartitionId, key: &[u8], decision: Decision) -> bool {
+        let Some(slot) = self.slot(partition) else {
+            return false;
+        };
+        let part = &self.partitions[slot as usize];
+        let hash = self.lanes.hash(part.identity, key);
+        let Some(at) = self.lanes.find(&self.entries, (slot, hash), key) else {
+            return false;
+        };
+        let busy = match self.lanes[at].front {
+            Front::Shut | Front::Publishing | Front::Republishing => true,
+            Front::Idle | Front::Ready | Front::Trying | Front::Quarantined | Front::Waiting => {
+                false
+            }
+        };
+        let Some(aside) = &self.lanes[at].aside else {
+            return false;
+        };
+        if busy || part.draining || aside.decided.is_some() {
+            return false;
+        }
+        match self.lanes[at].standing {
+            Standing::Live | Standing::Releasing | Standing::Draining => false,
+            Standing::Stopped => {
+                let offered = if self.head_is_gone(at) {
+                    decision == Decision::Skip
+                } else {
+                    !aside.verdict && decision != Decision::Release
+                };
+                if offered {
+                    self.aside(at).decided = Some(decision);
+                    self.go_on(at);
+                }
+                offered
+            }
+            Standing::Parked => match decision {
+                Decision::Park => false,
+                _ if aside.verdict => false,
+                Decision::Retry | Decision::Release => {
+                    self.lanes[at].standing = Standing::Releasing;
+                    self.go_on(at);
+                    true
+                }
+                Decision::Skip | Decision::DeadLetter => {
+                    self.aside(at).decided = Some(decision);
+                    self.add_chore(at);
+                    true
+                }
+            },
+        }
+    }
+
+    /// Whether the stopped head can come no more: the source went by it, or the checkpoint did.
+    fn head_is_gone(&self, at: u32) -> bool {
+        let lane = &self.lanes[at];
+        let window = &self.partitions[lane.partition as usize].window;
+        let head = lane.aside.as_ref().and_then(|aside| aside.head_at.as_ref());
+        !self.head_is_here(at)
+            && !self.runs_before(at)
+            && head.is_some_and(|head| window.reached(&self.entries, head))
+    }
+
+    /// Nothing of a stopped lane is left to run before its head.
+    pub(crate) fn go_on_stopped(&mut self, at: u32) {
+        let Some(aside) = &self.lanes[at].aside else {
+            return;
+        };
+        let (decided, verdict) = (aside.decided, aside.verdict);
+        let here = self.head_is_here(at);
+        if verdict && here {
+            self.publish(at);
+            return;
+        }
+        let Some(decision) = decided else { return };
+        if self.part_of(at).draining {
+            return;
+        }
+        let gone = self.head_is_gone(at);
+        let change = match decision {
+            Decision::Retry if !gone => Some(Change::Reopen),
+            // A head that may still come is settled early only where the checkpoint can say so.
+            Decision::Skip if here || gone || self.absent_head(at).is_some() => Some(Change::Skip),
+            Decision::Park if here => Some(Change::Park),
+            Decision::DeadLetter if here => Some(Change::Verdict),
+            Decision::Skip
+            | Decision::Retry
+            | Decision::Park
+            | Decision::DeadLetter
+            | Decision::Release => None,
+        };
+        if change.is_some() || gone {
+            self.aside(at).decided = None;
+        }
+        if let Some(change) = change {
+            self.want(at, change);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What the engine keeps of one assignment.
+
+use crate::window::{NIL, Window};
+use crate::{LaneId, Limits, PartitionId, Resume, lane::Lanes};
+use alloc::{collections::BTreeSet, vec::Vec};
+use core::num::NonZeroU32;
+
+/// Figures of one partition, for status and metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Figures {
+    /// Records that are in the engine and not settled.
+    pub buffered: u64,
+    /// Their bytes, and those of loaded chain records.
+    pub bytes: u64,
+    /// Tries out, quarantined ones included.
+    pub in_flight: u32,
+    /// Records passed since the last durable commit.
+    pub unflushed: u64,
+    /// Lanes that wait for their next try.
+    pub waiting: u32,
+    /// Lanes that are stopped.
+    pub stopped: u32,
+    /// Lanes with a chain in the store.
+    pub parked: u32,
+    /// The source is asked to hand over nothing.
+    pub paused: bool,
+}
+
+pub(crate) struct Partition<P> {
+    pub(crate) generation: NonZeroU32,
+    pub(crate) assigned: bool,
+    pub(crate) identity: u64,
+    pub(crate) window: Window<P>,
+    /// Lanes whose turn may come, in the order in which they became ready.
+    pub(crate) ready: Ready,
+    /// It is in the ring of partitions with ready lanes.
+    pub(crate) in_ring: bool,
+
+    pub(crate) held: bool,
+    pub(crate) halted: bool,
+    pub(crate) draining: bool,
+    pub(crate) drained: bool,
+    pub(crate) intake_held: bool,
+    pub(crate) paused: bool,
+    /// `Gone` is queued.
+    pub(crate) gone_queued: bool,
+
+    pub(crate) buffered: u64,
+    pub(crate) bytes: u64,
+    pub(crate) tries: u32,
+    /// Records in tries, or answered with effects that are not durable: a crash repeats them.
+    pub(crate) records_out: u64,
+    pub(crate) unflushed: u64,
+    pub(crate) persists: u32,
+    pub(crate) publishing: u32,
+    pub(crate) loads: u32,
+    pub(crate) waiting: u32,
+
+    /// With `Stops::Partition`: the lowest stopped head. Nothing from here on starts.
+    pub(crate) barrier: Option<P>,
+    /// Lanes with something set aside.
+    pub(crate) asides: BTreeSet<u32>,
+    /// Open entries with attempts.
+    pub(crate) tried: BTreeSet<u32>,
+    /// Positions of restored lanes that the source has yet to reach, descending.
+    pub(crate) unreached: Vec<(P, LaneId)>,
+    /// Stopped lanes to be told of once the partition is quiet.
+    pub(crate) stops: Vec<LaneId>,
+    pub(crate) commit: Option<Commit>,
+}
+
+/// The commit that is out.
+pub(crate) struct Commit {
+    /// Records passed before it was begun.
+    pub(crate) unflushed: u64,
+    /// Slots of the tickets that it carries.
+    pub(crate) tickets: Vec<u32>,
+}
+
+/// A first-in, first-out list of lanes through `link`.
+pub(crate) struct Ready {
+    head: u32,
+    tail: u32,
+}
+
+impl Ready {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head == NIL
+    }
+
+    pub(crate) fn push<P>(&mut self, lanes: &mut Lanes<P>, lane: u32) {
+        lanes[lane].link = NIL;
+        if self.head == NIL {
+            self.head = lane;
+        } else {
+            lanes[self.tail].link = lane;
+        }
+        self.tail = lane;
+    }
+
+    pub(crate) fn pop<P>(&mut self, lanes: &Lanes<P>) -> Option<u32> {
+        let lane = self.head;
+        (lane != NIL).then(|| {
+            self.head = lanes[lane].link;
+            lane
+        })
+    }
+}
+
+impl<P: Ord + Clone> Partition<P> {
+    pub(crate) fn new(generation: NonZeroU32, identity: u64, window: Window<P>) -> Self {
+        Self {
+            generation,
+            assigned: true,
+            identity,
+            window,
+            ready: Ready {
+                head: NIL,
+                tail: NIL,
+            },
+            in_ring: false,
+            held: false,
+            halted: false,
+            draining: false,
+            drained: false,
+            intake_held: false,
+            paused: false,
+            gone_queued: false,
+            buffered: 0,
+            bytes: 0,
+            tries: 0,
+            records_out: 0,
+            unflushed: 0,
+            persists: 0,
+            publishing: 0,
+            loads: 0,
+            waiting: 0,
+            barrier: None,
+            asides: BTreeSet::new(),
+            tried: BTreeSet::new(),
+            unreached: Vec::new(),
+            stops: Vec::new(),
+            commit: None,
+        }
+    }
+
+    /// A free slot.
+    pub(crate) fn unassigned(generation: NonZeroU32) -> Self {
+        let mut blank = Self::new(generation, 0, Window::new(Resume::Beginning, None));
+        blank.assigned = false;
+        blank
+    }
+
+    pub(crate) fn id(&self, slot: u32) -> PartitionId {
+        PartitionId {
+            slot,
+            generation: self.generation,
+        }
+    }
+
+    /// Records that may be started before the next commit is durable.
+    pub(crate) fn room(&self, limits: &Limits) -> u64 {
+        limits
+            .unflushed_max
+            .saturating_sub(self.unflushed + self.records_out)
+    }
+
+    /// It is not kept from starting by a word of the shell's, or by its source's disorder.
+    pub(crate) fn is_open(&self) -> bool {
+        self.assigned && !self.held && !self.halted && !self.draining
+    }
+
+    pub(crate) fn may_start(&self, limits: &Limits) -> bool {
+        self.is_open() && self.room(limits) > 0
+    }
+
+    /// Nothing of it is out.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.tries == 0 && self.publishing == 0 && self.persists == 0
+    }
+
+    pub(crate) fn is_full(&self, limits: &Limits) -> bool {
+        self.intake_held
+            || self.bytes >= limits.partition_bytes_max
+            || self.buffered >= u64::from(limits.records_max)
+    }
+
+    /// Below three quarters: pausing is costly for a source, so it does not flutter.
+    pub(crate) fn has_space(&self, limits: &Limits) -> bool {
+        let bytes = limits.partition_bytes_max;
+        let records = u64::from(limits.records_max);
+        !self.intake_held && self.bytes < bytes - bytes / 4 && self.buffered < records - records / 4
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        Figures {
+            buffered: self.buffered,
+            bytes: self.bytes,
+            in_flight: self.tries,
+            unflushed: self.unflushed,
+            waiting: self.waiting,
+            stopped: 0,
+            parked: 0,
+            paused: self.paused,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What is out: tries, changes on their way into the store, publications.
+
+use crate::{Change, Rest, Ticket, window::NIL, window::index};
+use alloc::vec::Vec;
+use core::num::NonZeroU32;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Free,
+    /// With the handler.
+    Try,
+    /// Answered, but the remote may still be running it.
+    Quarantined,
+    Persist(Change),
+    Publish,
+    /// A try whose partition was revoked: it holds its slot, and its key in later assignments.
+    Ghost,
+    /// A ghost that is answered and in quarantine.
+    FadingGhost,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Out {
+    pub(crate) generation: NonZeroU32,
+    pub(crate) kind: Kind,
+    pub(crate) partition: u32,
+    /// Free: the next free slot.
+    pub(crate) lane: u32,
+    /// First lent entry, and how many along the lane. A skipped head that never came is named, but
+    /// not lent.
+    pub(crate) first: u32,
+    pub(crate) len: u32,
+    /// Records of the run behind those, and what becomes of the first of them.
+    pub(crate) behind: u32,
+    pub(crate) rest: Rest,
+    /// The commit that is out carries it.
+    pub(crate) committing: bool,
+}
+
+/// A slab of tickets, with a free list through `lane`.
+pub(crate) struct Tickets {
+    slots: Vec<Out>,
+    free: u32,
+}
+
+impl Tickets {
+    pub(crate) fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: NIL,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn issue(
+        &mut self,
+        kind: Kind,
+        (partition, lane): (u32, u32),
+        (first, len): (u32, u32),
+    ) -> Ticket {
+        let reused = self.free != NIL;
+        let slot = if reused {
+            self.free
+        } else {
+            index(self.slots.len())
+        };
+        let generation = if reused {
+            self.slots[slot as usize].generation
+        } else {
+            NonZeroU32::MIN
+        };
+        let out = Out {
+            generation,
+            kind,
+            partition,
+            lane,
+            first,
+            len,
+            behind: 0,
+            rest: Rest::Nothing,
+            committing: false,
+        };
+        if reused {
+            self.free = self.slots[slot as usize].lane;
+            self.slots[slot as usize] = out;
+        } else {
+            self.slots.push(out);
+        }
+        Ticket { slot, generation }
+    }
+
+    /// The ticket's slot, unless it is stale.
+    #[inline]
+    pub(crate) fn find(&self, ticket: Ticket) -> Option<u32> {
+        self.slots
+            .get(ticket.slot as usize)
+            .is_some_and(|out| out.generation == ticket.generation && out.kind != Kind::Free)
+            .then_some(ticket.slot)
+    }
+
+    pub(crate) fn name(&self, slot: u32) -> Ticket {
+        Ticket {
+            slot,
+            generation: self.get(slot).generation,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, slot: u32) -> &Out {
+        &self.slots[slot as usize]
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, slot: u32) -> &mut Out {
+        &mut self.slots[slot as usize]
+    }
+
+    #[inline]
+    pub(crate) fn end(&mut self, slot: u32) -> Out {
+        let free = self.free;
+        let out = self.get_mut(slot);
+        let ended = *out;
+        out.kind = Kind::Free;
+        out.generation = next_generation(out.generation);
+        out.lane = free;
+        self.free = slot;
+        ended
+    }
+}
+
+/// Wraps round after four billion uses of one slot, past the one value that is not allowed.
+pub(crate) fn next_generation(generation: NonZeroU32) -> NonZeroU32 {
+    generation.checked_add(1).unwrap_or(NonZeroU32::MIN)
+}

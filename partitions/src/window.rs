@@ -1,0 +1,468 @@
+//! The records of a partition in position order, and the frontier that follows from them.
+//!
+//! Settled records leave at once. What they leave behind is one position on the open record before
+//! them (`settled_after`), so the frontier needs no arithmetic on positions, and five million
+//! records that are done behind a stuck one cost nothing.
+
+use crate::{Item, Resume};
+use alloc::{boxed::Box, vec::Vec};
+use core::ops::{Index, IndexMut};
+
+/// No entry, no lane, no ticket.
+pub(crate) const NIL: u32 = u32::MAX;
+
+/// Runs alone: it was in a run of which some record failed and nobody knows which.
+pub(crate) const SINGLE: u8 = 1;
+/// The commit that is out settles it.
+pub(crate) const COMMITTING: u8 = 1 << 1;
+/// The commit that is out forgets its attempts.
+pub(crate) const FORGIVEN: u8 = 1 << 2;
+/// It owns its bytes.
+pub(crate) const DETACHED: u8 = 1 << 3;
+/// It comes from a chain: it is in no window.
+pub(crate) const CHAIN: u8 = 1 << 4;
+/// A change settles it though its record never came.
+pub(crate) const NAMED: u8 = 1 << 5;
+
+pub(crate) enum Body<R: Item> {
+    Record(R),
+    /// A restored open position whose record did not come (yet); `None`: a free entry. Two variants
+    /// would not fit around a record of 16 bytes, and cost each entry eight more.
+    Absent(Option<Box<R::Position>>),
+}
+
+pub(crate) struct Entry<R: Item> {
+    pub(crate) body: Body<R>,
+    /// Last of the settled records right behind this one.
+    pub(crate) settled_after: Option<R::Position>,
+    pub(crate) prev: u32,
+    pub(crate) next: u32,
+    pub(crate) lane: u32,
+    pub(crate) lane_next: u32,
+    pub(crate) attempts: u32,
+    pub(crate) flags: u8,
+}
+
+impl<R: Item> Entry<R> {
+    #[inline]
+    pub(crate) fn new(body: Body<R>) -> Self {
+        Self {
+            body,
+            settled_after: None,
+            prev: NIL,
+            next: NIL,
+            lane: NIL,
+            lane_next: NIL,
+            attempts: 0,
+            flags: 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn position(&self) -> &R::Position {
+        match &self.body {
+            Body::Record(record) => record.position(),
+            Body::Absent(Some(position)) => position,
+            Body::Absent(None) => unreachable!("a free entry is in no list"),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn record(&self) -> Option<&R> {
+        match &self.body {
+            Body::Record(record) => Some(record),
+            Body::Absent(_) => None,
+        }
+    }
+
+    pub(crate) fn weight(&self) -> u64 {
+        self.record().map_or(0, |record| u64::from(record.weight()))
+    }
+
+    #[inline]
+    pub(crate) fn is(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// All entries of all partitions, with a free list through `next`.
+pub(crate) struct Entries<R: Item> {
+    slots: Vec<Entry<R>>,
+    free: u32,
+}
+
+impl<R: Item> Entries<R> {
+    pub(crate) fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: NIL,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn insert(&mut self, entry: Entry<R>) -> u32 {
+        if self.free == NIL {
+            // Doubling would let the reserve cost as much as the records.
+            if self.slots.len() == self.slots.capacity() {
+                self.slots.reserve_exact(self.slots.len() / 8 + 64);
+            }
+            self.slots.push(entry);
+            return index(self.slots.len() - 1);
+        }
+        let at = self.free;
+        let slot = &mut self[at];
+        let free = slot.next;
+        // A free entry has nothing to drop.
+        core::mem::forget(core::mem::replace(slot, entry));
+        self.free = free;
+        at
+    }
+
+    #[inline]
+    pub(crate) fn remove(&mut self, at: u32) {
+        let free = self.free;
+        let slot = &mut self[at];
+        slot.body = Body::Absent(None);
+        slot.settled_after = None;
+        slot.next = free;
+        self.free = at;
+    }
+}
+
+impl<R: Item> Index<u32> for Entries<R> {
+    type Output = Entry<R>;
+    #[inline]
+    fn index(&self, at: u32) -> &Entry<R> {
+        &self.slots[at as usize]
+    }
+}
+
+impl<R: Item> IndexMut<u32> for Entries<R> {
+    #[inline]
+    fn index_mut(&mut self, at: u32) -> &mut Entry<R> {
+        &mut self.slots[at as usize]
+    }
+}
+
+/// A slab's index. Slabs stay far below `NIL`: four billion records do not fit in memory.
+pub(crate) fn index(at: usize) -> u32 {
+    debug_assert!(at < NIL as usize, "a slab outgrew its index");
+    at as u32
+}
+
+/// Where a pushed position belongs.
+pub(crate) enum Place {
+    Settled,
+    Duplicate,
+    NotInOrder,
+    /// A restored open position: its entry.
+    Restored(u32),
+    New,
+}
+
+/// One partition's order list.
+pub(crate) struct Window<P> {
+    pub(crate) head: u32,
+    tail: u32,
+    /// First restored entry whose record may still come. What is linked before it came or is gone.
+    expected: u32,
+    /// Last entry before `settled_to`, and how many there are: walked forward only.
+    behind: u32,
+    pub(crate) open_behind: u64,
+    pub(crate) resume: Resume<P>,
+    pub(crate) settled_to: Option<P>,
+    /// Highest position handed over or passed over, unless an entry's is higher.
+    seen: Option<P>,
+    /// Restored entries that the source passed by, ascending.
+    pub(crate) gone: Vec<u32>,
+    /// There are more of them than was told.
+    gone_news: bool,
+}
+
+impl<P: Ord + Clone> Window<P> {
+    pub(crate) fn new(resume: Resume<P>, settled_to: Option<P>) -> Self {
+        Self {
+            head: NIL,
+            tail: NIL,
+            expected: NIL,
+            behind: NIL,
+            open_behind: 0,
+            resume,
+            settled_to,
+            seen: None,
+            gone: Vec::new(),
+            gone_news: false,
+        }
+    }
+
+    /// Takes up the open positions of a checkpoint; call once, on a new window.
+    pub(crate) fn restore<R: Item<Position = P>>(
+        &mut self,
+        entries: &mut Entries<R>,
+        open: &mut dyn Iterator<Item = P>,
+    ) {
+        for position in open {
+            if self.covers(&position) || self.settled_to.as_ref().is_none_or(|to| *to < position) {
+                continue;
+            }
+            let at = entries.insert(Entry::new(Body::Absent(Some(Box::new(position)))));
+            self.link(entries, at);
+            self.open_behind += 1;
+        }
+        self.expected = self.head;
+        self.behind = self.tail;
+        let Some(to) = self.settled_to.clone() else {
+            return;
+        };
+        if self.tail == NIL {
+            if !self.covers(&to) {
+                self.resume = Resume::After(to);
+            }
+        } else if *entries[self.tail].position() < to {
+            entries[self.tail].settled_after = Some(to);
+        }
+    }
+
+    /// Whether the settled prefix holds this position.
+    #[inline]
+    fn covers(&self, position: &P) -> bool {
+        match &self.resume {
+            Resume::Beginning => false,
+            Resume::At(at) => position < at,
+            Resume::After(after) => position <= after,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn link<R: Item<Position = P>>(&mut self, entries: &mut Entries<R>, at: u32) {
+        entries[at].prev = self.tail;
+        if self.tail == NIL {
+            self.head = at;
+        } else {
+            entries[self.tail].next = at;
+        }
+        self.tail = at;
+    }
+
+    /// The last entry that came or is gone.
+    #[inline]
+    fn last_come<R: Item<Position = P>>(&self, entries: &Entries<R>) -> u32 {
+        if self.expected == NIL {
+            self.tail
+        } else {
+            entries[self.expected].prev
+        }
+    }
+
+    /// Whether the source was at or behind this position in this assignment.
+    #[inline]
+    pub(crate) fn passed_by<R: Item<Position = P>>(&self, entries: &Entries<R>, at: &P) -> bool {
+        let last = self.last_come(entries);
+        self.seen.as_ref().is_some_and(|seen| seen >= at)
+            || last != NIL && entries[last].position() >= at
+    }
+
+    /// Whether nothing at or before this position can still come.
+    pub(crate) fn reached<R: Item<Position = P>>(&self, entries: &Entries<R>, at: &P) -> bool {
+        (self.expected == NIL || entries[self.expected].position() > at)
+            && (self.covers(at)
+                || self.settled_to.as_ref().is_some_and(|to| to >= at)
+                || self.passed_by(entries, at))
+    }
+
+    /// The main path: behind all that came, and nothing restored is still to come.
+    #[inline]
+    fn is_next<R: Item<Position = P>>(&self, entries: &Entries<R>, position: &P) -> bool {
+        self.expected == NIL
+            && self.tail != NIL
+            && entries[self.tail].position() < position
+            && self.settled_to.as_ref().is_none_or(|to| to < position)
+            && self.seen.as_ref().is_none_or(|seen| seen < position)
+    }
+
+    /// Where a pushed position belongs; what it passes by is gone.
+    pub(crate) fn place<R: Item<Position = P>>(
+        &mut self,
+        entries: &mut Entries<R>,
+        position: &P,
+    ) -> Place {
+        if self.is_next(entries, position) {
+            return Place::New;
+        }
+        if self.passed_by(entries, position) {
+            return match self.find(entries, position) {
+                Some(at) if entries[at].record().is_some() => Place::Duplicate,
+                Some(_) | None => Place::NotInOrder,
+            };
+        }
+        self.pass_by(entries, position);
+        if self.expected != NIL && entries[self.expected].position() == position {
+            let at = self.expected;
+            self.expected = entries[at].next;
+            return Place::Restored(at);
+        }
+        if self.covers(position) || self.settled_to.as_ref().is_some_and(|to| position <= to) {
+            self.settled_through(entries, position.clone());
+            return Place::Settled;
+        }
+        Place::New
+    }
+
+    /// Restored entries before this position can no longer come.
+    fn pass_by<R: Item<Position = P>>(&mut self, entries: &Entries<R>, position: &P) {
+        while self.expected != NIL && entries[self.expected].position() < position {
+            self.lose_expected(entries);
+        }
+    }
+
+    fn lose_expected<R: Item<Position = P>>(&mut self, entries: &Entries<R>) {
+        self.gone.push(self.expected);
+        self.gone_news = true;
+        self.expected = entries[self.expected].next;
+    }
+
+    pub(crate) fn take_news_of_gone(&mut self) -> bool {
+        core::mem::take(&mut self.gone_news)
+    }
+
+    /// Nothing up to and with `through` will come any more.
+    pub(crate) fn passed_over<R: Item<Position = P>>(
+        &mut self,
+        entries: &mut Entries<R>,
+        through: P,
+    ) {
+        if self.passed_by(entries, &through) {
+            return;
+        }
+        self.pass_by(entries, &through);
+        if self.expected != NIL && *entries[self.expected].position() == through {
+            self.lose_expected(entries);
+        }
+        self.settled_through(entries, through);
+    }
+
+    /// What was not linked up to `through` counts as settled.
+    pub(crate) fn settled_through<R: Item<Position = P>>(
+        &mut self,
+        entries: &mut Entries<R>,
+        through: P,
+    ) {
+        self.seen = Some(through.clone());
+        let last = self.last_come(entries);
+        if last == NIL {
+            if !self.covers(&through) {
+                self.resume = Resume::After(through.clone());
+            }
+        } else {
+            let entry = &mut entries[last];
+            if *entry.position() < through
+                && entry
+                    .settled_after
+                    .as_ref()
+                    .is_none_or(|after| *after < through)
+            {
+                entry.settled_after = Some(through.clone());
+            }
+        }
+        if self.settled_to.as_ref().is_none_or(|to| *to < through) {
+            self.settled_to = Some(through);
+            self.count_to(entries, NIL);
+        }
+    }
+
+    /// `settled_to` rose to behind everything before `end`: counts what is open there now.
+    fn count_to<R: Item<Position = P>>(&mut self, entries: &Entries<R>, end: u32) {
+        let mut at = if self.behind == NIL {
+            self.head
+        } else {
+            entries[self.behind].next
+        };
+        while at != end {
+            self.open_behind += 1;
+            self.behind = at;
+            at = entries[at].next;
+        }
+    }
+
+    /// Takes an entry out as settled. It stays allocated, in no list.
+    pub(crate) fn settle<R: Item<Position = P>>(&mut self, entries: &mut Entries<R>, at: u32) {
+        let next = entries[at].next;
+        if self.expected == at {
+            self.expected = next;
+        } else if self.expected == next
+            && self
+                .seen
+                .as_ref()
+                .is_none_or(|seen| seen < entries[at].position())
+        {
+            // The last that came: `seen` has to know it from now on.
+            self.seen = Some(entries[at].position().clone());
+        }
+        if self
+            .settled_to
+            .as_ref()
+            .is_none_or(|to| to < entries[at].position())
+        {
+            self.settled_to = Some(entries[at].position().clone());
+            self.count_to(entries, at);
+        } else {
+            self.open_behind -= 1;
+            if self.behind == at {
+                self.behind = entries[at].prev;
+            }
+        }
+        self.unlink(entries, at);
+    }
+
+    #[inline]
+    fn unlink<R: Item<Position = P>>(&mut self, entries: &mut Entries<R>, at: u32) {
+        let entry = &mut entries[at];
+        let (prev, next) = (entry.prev, entry.next);
+        let through = entry
+            .settled_after
+            .take()
+            .unwrap_or_else(|| entry.position().clone());
+        entry.prev = NIL;
+        entry.next = NIL;
+        if prev == NIL {
+            self.resume = Resume::After(through);
+            self.head = next;
+        } else {
+            entries[prev].settled_after = Some(through);
+            entries[prev].next = next;
+        }
+        if next == NIL {
+            self.tail = prev;
+        } else {
+            entries[next].prev = prev;
+        }
+    }
+
+    /// The entry at this position, from the end: what is asked for came lately.
+    pub(crate) fn find<R: Item<Position = P>>(
+        &self,
+        entries: &Entries<R>,
+        position: &P,
+    ) -> Option<u32> {
+        let mut at = self.tail;
+        while at != NIL && entries[at].position() > position {
+            at = entries[at].prev;
+        }
+        (at != NIL && entries[at].position() == position).then_some(at)
+    }
+
+    /// The entries, in order.
+    pub(crate) fn iter<'e, R: Item<Position = P>>(
+        &self,
+        entries: &'e Entries<R>,
+    ) -> impl Iterator<Item = (u32, &'e Entry<R>)> + use<'e, P, R> {
+        let mut at = self.head;
+        core::iter::from_fn(move || {
+            let here = at;
+            (here != NIL).then(|| {
+                at = entries[here].next;
+                (here, &entries[here])
+            })
+        })
+    }
+}

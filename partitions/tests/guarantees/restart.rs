@@ -1,0 +1,263 @@
+//! A second engine takes up what the first one committed, in every state that a lane can be in.
+
+use crate::support::{End, Mode, World, done, effects, limits, reject, retry};
+use partitions::{Decision, Limits, Published, Then};
+
+fn one_try(then: Then) -> Limits {
+    let mut limits = limits(then);
+    limits.failure.attempts_max = 1;
+    limits
+}
+
+/// Crashes, takes up again, and demands that all passes once faults end and an operator decides.
+fn restarted(mut world: World, mode: Mode) {
+    world.crash();
+    world.push_all(0);
+    assert_eq!(
+        world.lane(0, b'a').mode,
+        mode,
+        "the lane's state after the restart"
+    );
+    world.heal();
+}
+
+fn failed(then: Then, log: &[u8]) -> World {
+    let mut world = World::with_log(one_try(then), log);
+    world.answer(0, 10, reject());
+    world
+}
+
+fn committed(then: Then, log: &[u8]) -> World {
+    let mut world = failed(then, log);
+    (0..log.len()).for_each(|_| world.commit(0));
+    world
+}
+
+#[test]
+fn a_live_lane_is_taken_up() {
+    let mut world = World::with_log(limits(Then::Stop), b"aab");
+    world.answer(0, 10, done(1));
+    world.answer(0, 20, retry());
+    world.commit(0);
+    world.crash();
+    world.push_all(0);
+    assert_eq!(
+        world.running(0),
+        [20, 30],
+        "the backoff is forgotten, the attempt is not"
+    );
+    assert_eq!(world.parts[0].model.row(20).attempts, 1);
+    restarted(world, Mode::Live);
+}
+
+#[test]
+fn a_stopped_lane_is_taken_up() {
+    let world = committed(Then::Stop, b"aab");
+    restarted(world, Mode::Stopped);
+}
+
+#[test]
+fn a_stopped_lane_with_a_decision_that_is_not_durable_stays_stopped() {
+    for decision in [
+        Decision::Retry,
+        Decision::Skip,
+        Decision::Park,
+        Decision::DeadLetter,
+    ] {
+        let mut world = committed(Then::Stop, b"aab");
+        assert!(world.decide(0, b'a', decision));
+        restarted(world, Mode::Stopped);
+    }
+}
+
+#[test]
+fn a_stop_that_is_not_durable_is_forgotten() {
+    restarted(failed(Then::Stop, b"aab"), Mode::Live);
+    restarted(failed(Then::Park, b"aab"), Mode::Live);
+    restarted(failed(Then::DeadLetter, b"aab"), Mode::Live);
+}
+
+#[test]
+fn a_parked_lane_is_taken_up_with_part_of_its_arrivals_appended() {
+    for commits in 1..4 {
+        let mut world = World::with_log(
+            Limits {
+                append_records_max: 1,
+                ..one_try(Then::Park)
+            },
+            b"aaaa",
+        );
+        world.answer(0, 10, reject());
+        (0..commits).for_each(|_| world.commit(0));
+        let started = world.started.len();
+        world.crash();
+        world.push_all(0);
+        assert_eq!(world.started.len(), started, "nothing of it starts");
+        restarted(world, Mode::Parked);
+    }
+}
+
+#[test]
+fn a_releasing_lane_is_taken_up_wherever_its_chain_stands() {
+    for ran in 0..5_usize {
+        let mut world = World::with_log(
+            Limits {
+                cut_at: 1,
+                ..one_try(Then::Park)
+            },
+            b"aaaaa",
+        );
+        world.answer(0, 10, reject());
+        (0..5).for_each(|_| world.commit(0));
+        assert!(world.decide(0, b'a', Decision::Release));
+        for _ in 0..ran.min(3) {
+            world.load(0, b'a', 2);
+            let next = world.running(0)[0];
+            world.answer(0, next, done(1));
+            world.load(0, b'a', 2);
+        }
+        if ran == 4 {
+            world.begin(0, &[]);
+            world.end(0, &End::Durable);
+        }
+        world.crash();
+        world.push_all(0);
+        let expected = if ran == 4 { 40 } else { 10 };
+        world.load(0, b'a', 3);
+        assert_eq!(
+            world.running(0),
+            [expected],
+            "what is not durable runs again"
+        );
+        restarted(world, Mode::Releasing);
+    }
+}
+
+#[test]
+fn a_draining_lane_is_taken_up_with_its_cut() {
+    for ran in 0..=3 {
+        let mut world = World::new(
+            Limits {
+                cut_at: 100,
+                ..one_try(Then::Park)
+            },
+            &[b"aaaaa"],
+        );
+        (0..3).for_each(|_| assert!(world.push(0).is_some()));
+        world.answer(0, 10, reject());
+        (0..3).for_each(|_| world.commit(0));
+        assert!(world.decide(0, b'a', Decision::Release));
+        world.commit(0);
+        world.push_all(0);
+        for _ in 0..ran {
+            world.load(0, b'a', 3);
+            let next = world.running(0)[0];
+            world.answer(0, next, done(1));
+        }
+        world.begin(0, &[]);
+        world.end(0, &End::Durable);
+        restarted(world, Mode::Draining);
+    }
+}
+
+#[test]
+fn a_durable_verdict_publishes_and_does_not_run_again() {
+    let mut world = committed(Then::DeadLetter, b"aa");
+    let started = world.started.len();
+    world.crash();
+    world.push_all(0);
+    assert_eq!(world.started.len(), started);
+    assert!(world.lane(0, b'a').publishing.is_some());
+    world.published(0, b'a', Published::Done);
+    assert_eq!(world.running(0), [20]);
+    world.crash();
+    world.push_all(0);
+    assert!(
+        world.lane(0, b'a').publishing.is_some(),
+        "published again: its end was not durable"
+    );
+    world.published(0, b'a', Published::Done);
+    world.commit(0);
+    restarted(world, Mode::Live);
+}
+
+#[test]
+fn answered_effects_that_are_not_durable_run_again() {
+    let mut world = World::with_log(limits(Then::Stop), b"aab");
+    world.answer(0, 10, effects(1));
+    world.crash();
+    world.push_all(0);
+    assert_eq!(world.running(0), [10, 30]);
+    restarted(world, Mode::Live);
+}
+
+#[test]
+fn records_before_a_held_head_run_in_order_up_to_it() {
+    for (then, mode) in [(Then::Stop, Mode::Stopped), (Then::Park, Mode::Parked)] {
+        let mut world = World::with_log(one_try(then), b"aaaa");
+        world.answer(0, 10, done(1));
+        world.answer(0, 20, done(1));
+        world.answer(0, 30, reject());
+        (0..3).for_each(|_| world.commit(0));
+        let chain = world.parts[0].model.chain(b'a').count();
+        world.revoke(0);
+        // An operator's rewind to the beginning that keeps what stands: its positions stay settled.
+        world.parts[0].store.resume = partitions::Resume::Beginning;
+        world.parts[0].store.open.extend([10, 20]);
+        world.assign(0);
+        world.push_all(0);
+        assert_eq!(world.running(0), [10]);
+        world.answer(0, 10, done(1));
+        world.answer(0, 20, done(1));
+        assert!(world.running(0).is_empty(), "{then:?}: not past the head");
+        assert_eq!(world.lane(0, b'a').mode, mode);
+        assert_eq!(world.parts[0].model.chain(b'a').count(), chain);
+        world.heal();
+    }
+}
+
+#[test]
+fn a_stopped_head_that_the_checkpoint_went_by_can_still_be_skipped() {
+    let mut world = World::with_log(one_try(Then::Stop), b"ab");
+    world.answer(0, 10, done(1));
+    world.answer(0, 20, reject());
+    world.commit(0);
+    assert_eq!(
+        world.parts[0].store.settled_to,
+        Some(10),
+        "20 is not among the open ones"
+    );
+    world.crash();
+    world.pass_over(0, 1);
+    world.commit(0);
+    world.crash();
+    assert!(
+        !world.decide(0, b'b', Decision::Retry),
+        "there is nothing to try"
+    );
+    assert!(world.decide(0, b'b', Decision::Skip));
+    world.commit(0);
+    assert!(world.parts[0].store.items.is_empty());
+}
+
+#[test]
+fn a_record_before_a_condemned_head_needs_a_verdict_of_its_own() {
+    let mut world = World::with_log(one_try(Then::DeadLetter), b"aa");
+    world.answer(0, 10, done(1));
+    world.answer(0, 20, reject());
+    world.commit(0);
+    world.revoke(0);
+    // An operator's rewind that keeps what stands.
+    world.parts[0].store.resume = partitions::Resume::Beginning;
+    world.parts[0].store.settled_to = None;
+    world.assign(0);
+    world.push_all(0);
+    world.answer(0, 10, reject());
+    world.commit(0);
+    assert!(
+        world.lane(0, b'a').publishing.is_none(),
+        "10 stopped the lane, and is not published"
+    );
+    assert_eq!(world.lane(0, b'a').mode, Mode::Stopped);
+    assert_eq!(world.lane(0, b'a').head, Some(10));
+}
