@@ -1,0 +1,18 @@
+//! Processes ordered requests: every key has a lane, in order, stopped at its first failure; other
+//! lanes go on; one cap bounds what is in flight; what is done is remembered exactly.
+
+pub mod checkpoint;
+pub mod effect;
+pub mod handler;
+pub mod history;
+pub mod position;
+pub mod record;
+pub mod source;
+#[cfg(feature = "local")]
+pub mod sqlite;
+pub mod store;
+
+pub use effect::{Condition, Effect};
+pub use handler::{Answer, Done, Failure, Handler, each, each_with};
+pub use position::Position;
+pub use record::{Record, Run};

@@ -1,0 +1,213 @@
+//! Where records come from: the trait of the adapters, and what they and the processor say to each
+//! other.
+
+use crate::{
+    checkpoint::Checkpoint,
+    position::Position,
+    record::{Assignment, PartitionName, Record},
+};
+use futures_util::future::BoxFuture;
+use partitions::Resume;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+#[cfg(feature = "local")]
+pub mod local;
+
+/// A task with two channels. It ends when `orders` closes or says [`Order::Stop`], or says why it
+/// cannot go on.
+///
+/// Promises of an adapter: of one assignment it hands records over in ascending order, each once,
+/// from where it was positioned; it hands over nothing of a partition between [`Event::Assigned`]
+/// and the answer to it, nor after [`Event::Revoked`]; it acquires the bytes of a batch
+/// ([`crate::record::BatchBuilder::weight`]) from the partition's budget before it builds it, and
+/// never waits for one partition's budget while others could be read; a record that outweighs the
+/// whole budget takes all of it and travels alone.
+pub trait Source: Send {
+    /// Runs until it is told to stop.
+    fn serve(self: Box<Self>, ports: Ports) -> BoxFuture<'static, Result<(), SourceError>>;
+}
+
+/// A source's ends of its channels.
+pub struct Ports {
+    /// To the processor. Bounded: waiting on it is the back-pressure of last resort.
+    pub events: mpsc::Sender<Event>,
+    /// From the processor.
+    pub orders: mpsc::UnboundedReceiver<Order>,
+}
+
+/// What a source says.
+#[derive(Debug)]
+pub enum Event {
+    /// So many partitions of this source were assigned so far, and no more are on their way.
+    Announced {
+        /// The source's name.
+        source: Arc<str>,
+        /// Partitions.
+        partitions: usize,
+    },
+    /// A partition is this worker's to claim. The source waits for the answer before it positions
+    /// its reader; `None`: leave it alone.
+    Assigned {
+        /// Which one.
+        partition: PartitionName,
+        /// The log's own identity, where known: compared with the checkpoint's.
+        incarnation: Option<String>,
+        /// Who else's death is proven (a free OS lock): an unclean claim need not wait for handlers
+        /// that die with their worker.
+        holder_is_dead: bool,
+        /// The claim's outcome.
+        start: oneshot::Sender<Option<Start>>,
+    },
+    /// The reader stands. Without a checkpoint `from` follows the source's `start` setting; with
+    /// one it is the checkpoint's, or where `on_gap` allowed to go on.
+    Positioned {
+        /// Which one.
+        partition: PartitionName,
+        /// Where reading begins.
+        from: Resume<Position>,
+        /// Records between checkpoint and `from` are lost to us: say so by name.
+        gap: Option<String>,
+    },
+    /// Records of one partition, ascending.
+    Records(Vec<Record>),
+    /// Nothing up to and with `through` will come but what was handed over (aborted transactions,
+    /// compaction, filters).
+    PassedOver {
+        /// Which one.
+        partition: PartitionName,
+        /// Inclusive.
+        through: Position,
+    },
+    /// How many records the log holds that were not handed over, as of now. 0: its end is reached.
+    Behind {
+        /// Which one.
+        partition: PartitionName,
+        /// Records, as far as the source can tell.
+        records: u64,
+    },
+    /// The partition goes to somebody else. `done` is answered after drain, commit and release, or
+    /// at once when `lost`.
+    Revoked {
+        /// Which one.
+        partition: PartitionName,
+        /// It has gone already: nothing can be committed any more.
+        lost: bool,
+        /// The source may let go.
+        done: oneshot::Sender<()>,
+    },
+    /// The partition has ended for ever (a closed shard): its last record was handed over.
+    Ended {
+        /// Which one.
+        partition: PartitionName,
+    },
+}
+
+/// A claim that succeeded.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// What the batch's records point to.
+    pub assignment: Arc<Assignment>,
+    /// `None`: nothing was ever committed here.
+    pub checkpoint: Option<Checkpoint>,
+    /// The partition's share of the memory budget.
+    pub budget: Arc<Budget>,
+}
+
+/// A partition's share of the memory budget. It changes as partitions come and go.
+#[derive(Debug)]
+pub struct Budget {
+    semaphore: Arc<Semaphore>,
+    share: AtomicU64,
+    /// Permits to take back once they are free: the share shrank while they were in use.
+    owed: AtomicU64,
+}
+
+impl Budget {
+    /// A share of so many bytes, at most 4 GiB.
+    pub fn new(bytes: u64) -> Self {
+        let bytes = bytes.clamp(1, u64::from(u32::MAX));
+        Self {
+            semaphore: Arc::new(Semaphore::new(permits(bytes))),
+            share: AtomicU64::new(bytes),
+            owed: AtomicU64::new(0),
+        }
+    }
+
+    /// The share, in bytes. A batch of more than a quarter of it stalls its partition needlessly.
+    pub fn share(&self) -> u64 {
+        self.share.load(Ordering::Relaxed)
+    }
+
+    /// A permit for a batch of this weight; all of the share when it weighs more, so that it travels
+    /// alone. `None`: not now.
+    pub fn try_acquire(&self, weight: u64) -> Option<OwnedSemaphorePermit> {
+        self.settle();
+        let wanted = u32::try_from(weight.min(self.share())).unwrap_or(u32::MAX);
+        Arc::clone(&self.semaphore)
+            .try_acquire_many_owned(wanted)
+            .ok()
+    }
+
+    /// Another share from now on; what is in use beyond it is taken back as it becomes free.
+    pub fn resize(&self, bytes: u64) {
+        let bytes = bytes.clamp(1, u64::from(u32::MAX));
+        let before = self.share.swap(bytes, Ordering::Relaxed);
+        if bytes >= before {
+            let more = bytes - before;
+            let owed = self.owed.load(Ordering::Relaxed);
+            self.owed
+                .store(owed.saturating_sub(more), Ordering::Relaxed);
+            self.semaphore
+                .add_permits(permits(more.saturating_sub(owed)));
+        } else {
+            self.owed.fetch_add(before - bytes, Ordering::Relaxed);
+            self.settle();
+        }
+    }
+
+    fn settle(&self) {
+        let owed = self.owed.load(Ordering::Relaxed);
+        if owed > 0 {
+            let taken = self.semaphore.forget_permits(permits(owed)) as u64;
+            self.owed.fetch_sub(taken, Ordering::Relaxed);
+        }
+    }
+}
+
+fn permits(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(Semaphore::MAX_PERMITS)
+}
+
+/// What a source is told.
+#[derive(Debug)]
+pub enum Order {
+    /// Hand over no more of this partition.
+    Pause(PartitionName),
+    /// Go on.
+    Resume(PartitionName),
+    /// This frontier is durable.
+    Committed(PartitionName, Position),
+    /// Finish.
+    Stop,
+}
+
+/// Why a source ended.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SourceError {
+    /// It cannot be reached, or not any more.
+    #[error("{what}")]
+    OutOfReach {
+        /// What, where and what to do.
+        what: String,
+    },
+    /// It cannot be used as configured: `start`, `on_gap`, `no_key`, a foreign file, a second owner.
+    #[error("{what}")]
+    Refused {
+        /// What, where, both sides of the mismatch and what to do.
+        what: String,
+    },
+}

@@ -1,0 +1,303 @@
+//! Where checkpoints, lanes, chains and effects are durable: the trait, what its verbs take and give.
+//!
+//! Every write that depends on ownership is conditional on the checkpoint item itself
+//! (`worker = mine AND epoch = e AND commit < n`): fencing is by condition, never by timing. A store
+//! is opened for one `app`; all names below are within it.
+
+mod commit;
+mod lane;
+mod rules;
+
+pub use commit::{
+    Commit, CommitBounds, CommitError, Committed, ContentId, LaneChange, RecordEffects, TooLarge,
+};
+pub use lane::{DecisionNote, LaneItem, LaneState, Verb};
+pub use rules::{CHECKPOINT_BYTES_MAX, HISTORY_MILLIS, KEY_BYTES_MAX, TABLE_BYTES_MAX};
+
+use crate::{
+    checkpoint::Checkpoint,
+    position::Position,
+    record::{Assignment, LaneKey, PartitionName, Record},
+};
+use futures_util::future::BoxFuture;
+use std::{fmt, sync::Arc};
+use uuid::Uuid;
+
+#[cfg(feature = "local")]
+pub mod sqlite;
+
+pub mod memory;
+
+/// One process incarnation: fresh at every start.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct WorkerId(pub Uuid);
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What an owner's writes are conditional on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fence {
+    /// The owner.
+    pub worker: WorkerId,
+    /// Its ownership's number.
+    pub epoch: u64,
+}
+
+/// The checkpoint item of a partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ownership {
+    /// Who owns it, or owned it and did not release.
+    pub worker: Option<WorkerId>,
+    /// Moves when the owner changes, and with a rewind.
+    pub epoch: u64,
+    /// Raised by a rewind.
+    pub generation: u64,
+    /// Highest commit of this epoch; 0 before the first.
+    pub commit: u64,
+    /// What that commit's content was called.
+    pub content: ContentId,
+    /// Claims in a row that found a worker; reset by a clean release and by the owner
+    /// ([`Commit::settled_in`]).
+    pub unclean_claims: u32,
+    /// `None`: nothing was ever committed.
+    pub checkpoint: Option<Checkpoint>,
+    /// Milliseconds since 1970 of the last write.
+    pub updated_at: i64,
+}
+
+/// A successful claim.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Claimed {
+    /// The item as it stands now: the worker is the claimer, the commit number 0.
+    pub ownership: Ownership,
+    /// The worker that was found: it did not release, its tries may still run.
+    pub unclean: Option<WorkerId>,
+    /// The partition's lanes that are not live.
+    pub lanes: Vec<LaneItem>,
+}
+
+/// Why another verb failed.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Not now.
+    #[error("{0}")]
+    OutOfReach(String),
+    /// Not with this store: foreign, newer, damaged.
+    #[error("{0}")]
+    Damaged(String),
+    /// Somebody else owns the partition.
+    #[error("{partition}: the store names worker {} in epoch {epoch} as its owner", .worker.map_or_else(|| "none".to_owned(), |w| w.to_string()))]
+    Fenced {
+        /// Which one.
+        partition: PartitionName,
+        /// Found.
+        worker: Option<WorkerId>,
+        /// Found.
+        epoch: u64,
+    },
+}
+
+/// Why a decision was not written.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum DecideError {
+    /// The item is not there any more.
+    #[error("lane `{lane}` of {partition} is live: there is nothing to decide")]
+    NoSuchLane {
+        /// Which one.
+        lane: LaneKey,
+        /// Whose.
+        partition: PartitionName,
+    },
+    /// Its state moved, or does not offer the verb, or a decision stands already.
+    #[error("lane `{}` of {partition} is {}{}", .item.lane, lane::state_name(.item.state), .item.decision.as_ref().map_or_else(String::new, |d| format!(", with a decision pending ({:?} by {})", d.verb, d.by)))]
+    State {
+        /// Whose.
+        partition: PartitionName,
+        /// The item as it stands.
+        item: Box<LaneItem>,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a worker says of itself, for `status` only, never for correctness.
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct WorkerItem {
+    /// Which incarnation.
+    pub worker: Uuid,
+    /// Process id.
+    pub pid: u32,
+    /// Host name.
+    pub host: String,
+    /// Milliseconds since 1970.
+    pub started: i64,
+    /// Milliseconds since 1970 of this item.
+    pub beat: i64,
+    /// Handler calls out.
+    pub in_flight: u32,
+    /// Lanes that wait for their next try.
+    pub waiting: u32,
+    /// Records in memory.
+    pub buffered: u64,
+    /// Partitions that take in nothing, and why.
+    pub paused: Vec<String>,
+    /// Milliseconds since 1970.
+    pub sick_since: Option<i64>,
+    /// Writes that were refused since another worker owns the partition.
+    pub fenced: u64,
+    /// Per partition: records of the log that were not handed over.
+    pub behind: Vec<(String, u64)>,
+}
+
+/// A line of a partition's history.
+#[derive(Clone, PartialEq, Debug)]
+pub struct HistoryItem {
+    /// Milliseconds since 1970.
+    pub at: i64,
+    /// What happened.
+    pub what: HistoryEvent,
+}
+
+/// What the history keeps.
+#[derive(Clone, PartialEq, Debug)]
+pub enum HistoryEvent {
+    /// A past checkpoint, with its epoch and generation.
+    Checkpoint {
+        /// Ownership number.
+        epoch: u64,
+        /// Generation.
+        generation: u64,
+        /// What was settled.
+        checkpoint: Checkpoint,
+    },
+    /// An operator's act: lane and decision.
+    Decided {
+        /// On which lane.
+        lane: LaneKey,
+        /// On which head.
+        head: Position,
+        /// What.
+        decision: DecisionNote,
+    },
+}
+
+/// Checkpoints, lanes, chains, effects. Object-safe; called once a commit, never once a record.
+pub trait Store: Send + Sync {
+    /// For messages: what it is and where.
+    fn describe(&self) -> String;
+
+    /// Whether commits of many partitions cost hardly more than one (one fsync): then the processor
+    /// sends them together, one call at a time; else each by itself, side by side.
+    fn shares_commits(&self) -> bool;
+
+    /// What one commit may hold; the processor keeps to it.
+    fn bounds(&self) -> CommitBounds;
+
+    /// Takes the partition: epoch + 1 if it is as read (consistently), registered for listing.
+    fn claim<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+        worker: WorkerId,
+    ) -> BoxFuture<'a, Result<Claimed, StoreError>>;
+
+    /// A consistent read of the checkpoint item: proof of ownership, status.
+    fn ownership<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+    ) -> BoxFuture<'a, Result<Option<Ownership>, StoreError>>;
+
+    /// Writes each commit wholly or not at all; results in order. Commits of one call are of
+    /// different partitions.
+    fn commit<'a>(
+        &'a self,
+        commits: &'a [Commit],
+    ) -> BoxFuture<'a, Vec<Result<Committed, CommitError>>>;
+
+    /// Removes the worker if it is still the owner: the next claim is clean.
+    fn release<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+        fence: Fence,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// The lanes of a partition that are not live, by lane key.
+    fn lanes<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+    ) -> BoxFuture<'a, Result<Vec<LaneItem>, StoreError>>;
+
+    /// Records of a chain in order, behind `after`; at most `records_max`, and at most `bytes_max`
+    /// bytes beyond the first. Fewer than asked for does not mean the end; none does.
+    fn chain<'a>(
+        &'a self,
+        assignment: &'a Arc<Assignment>,
+        lane: &'a LaneKey,
+        after: Option<&'a Position>,
+        records_max: usize,
+        bytes_max: u64,
+    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>>;
+
+    /// An operator's word, if the lane is at `rev`, offers the verb and has no decision pending.
+    /// Also kept in the history. Gives the new `rev`.
+    fn decide<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+        lane: &'a LaneKey,
+        rev: u64,
+        decision: &'a DecisionNote,
+    ) -> BoxFuture<'a, Result<u64, DecideError>>;
+
+    /// The owner acts on a decision: marks it as taken, if the lane is at `rev`. `rev` moves; gives
+    /// the item as it is then.
+    fn take<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+        fence: Fence,
+        lane: &'a LaneKey,
+        rev: u64,
+    ) -> BoxFuture<'a, Result<LaneItem, DecideError>>;
+
+    /// All partitions that were ever claimed.
+    fn partitions(&self) -> BoxFuture<'_, Result<Vec<PartitionName>, StoreError>>;
+
+    /// How often a worker item is worth its price.
+    fn beats_every(&self) -> std::time::Duration;
+
+    /// Writes a worker item.
+    fn beat<'a>(&'a self, item: &'a WorkerItem) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Removes a worker item (a clean end).
+    fn leave(&self, worker: WorkerId) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// All worker items.
+    fn workers(&self) -> BoxFuture<'_, Result<Vec<WorkerItem>, StoreError>>;
+
+    /// A value of the value table.
+    fn value<'a>(
+        &'a self,
+        table: &'a str,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<serde_json::Value>, StoreError>>;
+
+    /// Values of a table by key, behind `after`, at most `max`.
+    fn values<'a>(
+        &'a self,
+        table: &'a str,
+        after: Option<&'a str>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, serde_json::Value)>, StoreError>>;
+
+    /// A partition's history, oldest first.
+    fn history<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+    ) -> BoxFuture<'a, Result<Vec<HistoryItem>, StoreError>>;
+
+    /// Removes everything of the app. Refused by the command line while workers run.
+    fn forget(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}

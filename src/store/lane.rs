@@ -1,0 +1,112 @@
+//! Lane items: why a lane is not live, and what was decided.
+
+use crate::{position::Position, record::LaneKey};
+
+/// State of a lane item.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LaneState {
+    /// The head failed for good; nothing of the lane starts.
+    Stopped,
+    /// Head and successors are in the chain.
+    Parked,
+    /// The chain runs; arrivals wait behind it.
+    Draining,
+    /// Outlives its release behind a mapping; owners delete the item instead.
+    Live,
+}
+
+/// The lane item: why a lane is not live.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LaneItem {
+    /// Its name within the partition.
+    pub lane: LaneKey,
+    /// What it is in.
+    pub state: LaneState,
+    /// Position of the record that failed for good, or of the chain's first record.
+    pub head: Position,
+    /// [`crate::record::Record::to_stored`] of a stopped head, where it fits.
+    pub record: Option<Vec<u8>>,
+    /// Last position of the chain.
+    pub tail: Option<Position>,
+    /// Draining: where the chain ends for good.
+    pub cut: Option<Position>,
+    /// Records in the chain.
+    pub count: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Attempts that the head used up.
+    pub attempts: u32,
+    /// What the first failed try of this head said.
+    pub first_error: String,
+    /// What the last one said.
+    pub last_error: String,
+    /// Milliseconds since 1970 of the failure for good.
+    pub since: i64,
+    /// Moves with the state, the head of a stopped lane and the decision; not with appends.
+    pub rev: u64,
+    /// An operator's word, or the policy's verdict to dead-letter.
+    pub decision: Option<DecisionNote>,
+}
+
+/// What an operator may decide.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verb {
+    /// Try the head again.
+    Retry,
+    /// Pass the head without doing it.
+    Skip,
+    /// Move a stopped lane into a chain.
+    Park,
+    /// Publish the head, then pass it.
+    DeadLetter,
+    /// Let the chain run.
+    Release,
+}
+
+impl Verb {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Retry,
+        Self::Skip,
+        Self::Park,
+        Self::DeadLetter,
+        Self::Release,
+    ];
+}
+
+/// A decision and its circumstances.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct DecisionNote {
+    /// What was decided.
+    pub verb: Verb,
+    /// Who decided.
+    pub by: String,
+    /// What for.
+    pub why: Option<String>,
+    /// Milliseconds since 1970.
+    pub at: i64,
+    /// The owner acts on it: it is not replaced any more.
+    pub taken: bool,
+}
+
+pub(super) fn state_name(state: LaneState) -> &'static str {
+    match state {
+        LaneState::Stopped => "stopped",
+        LaneState::Parked => "parked",
+        LaneState::Draining => "draining",
+        LaneState::Live => "live",
+    }
+}
+
+impl LaneState {
+    /// Whether an operator may decide this on a lane in this state.
+    pub fn offers(self, verb: Verb) -> bool {
+        match self {
+            Self::Stopped => !matches!(verb, Verb::Release),
+            Self::Parked => !matches!(verb, Verb::Park),
+            Self::Draining | Self::Live => false,
+        }
+    }
+}
