@@ -1,11 +1,13 @@
 //! Processes ordered requests: every key has a lane, in order, stopped at its first failure; other
 //! lanes go on; one cap bounds what is in flight; what is done is remembered exactly.
 
+pub mod audit;
 pub mod checkpoint;
 pub mod effect;
 pub mod handler;
 pub mod history;
 pub mod position;
+pub mod processor;
 pub mod record;
 pub mod source;
 #[cfg(feature = "local")]

@@ -1,0 +1,180 @@
+//! G2 to G4: the cap, the stop at the first failure, slots of waiting lanes.
+
+use super::script::{Script, check, cover, five, scripted, set, takes_over};
+use crate::{
+    audit::Guarantee::{G1, G2, G3, G4},
+    history::Event,
+    store::{LaneState, Verb},
+};
+
+#[test]
+fn g2_cap() {
+    let calls = |n: u64| {
+        scripted(|s| {
+            for lane in 1..=n {
+                s.fetch(&[(&lane.to_string(), lane)]);
+                s.start(&lane.to_string(), lane);
+            }
+        })
+    };
+    check(&[], &calls(3));
+    check(&[G2], &calls(4));
+    assert_eq!(calls(4).audit().counts.peak_in_flight, 4);
+}
+
+#[test]
+fn g2_quarantine_holds_its_slot() {
+    let quarantined = |wait| {
+        scripted(|s| {
+            five(s);
+            s.fetch(&[("d", 6), ("e", 7)]);
+            s.start("a", 1);
+            s.start("b", 2);
+            s.end("a", 1, "timeout");
+            s.quarantine("a", 1, 100);
+            s.start("c", 5);
+            s.wait(wait);
+            s.start("d", 6);
+        })
+    };
+    check(&[G2], &quarantined(50));
+    check(&[], &quarantined(100));
+}
+
+#[test]
+fn g3_stopped_lane_waits_for_a_decision() {
+    let stopped = |decision: Option<Verb>| {
+        scripted(|s| {
+            five(s);
+            s.reject("a", 1);
+            s.commit(&cover(0, 0, &[]));
+            s.stopped("a", 1);
+            s.run("b", 2);
+            s.forget_attempts(1);
+            if let Some(verb) = decision {
+                s.decide("a", 1, verb);
+            }
+            s.run("a", 1);
+            s.run("a", 3);
+        })
+    };
+    check(&[G3], &stopped(None));
+    check(&[], &stopped(Some(Verb::Retry)));
+}
+
+#[test]
+fn g3_nothing_starts_between_failure_and_stop() {
+    check(
+        &[G3],
+        &scripted(|s| {
+            five(s);
+            s.reject("a", 1);
+            s.start("a", 1);
+        }),
+    );
+    check(
+        &[G3],
+        &scripted(|s| {
+            five(s);
+            for _ in 0..4 {
+                s.start("a", 1);
+                s.end("a", 1, "timeout");
+            }
+        }),
+    );
+    // The later record: also out of order.
+    check(
+        &[G1],
+        &scripted(|s| {
+            five(s);
+            s.reject("a", 1);
+            s.start("a", 3);
+        }),
+    );
+}
+
+#[test]
+fn g3_a_stopped_partition() {
+    let partition = |stops: &str, n: u64| {
+        let mut s = Script::with(&set(|o| o.stops = stops.to_owned()));
+        five(&mut s);
+        s.reject("b", 2);
+        let key = if n == 1 { "a" } else { "c" };
+        s.run(key, n);
+        s
+    };
+    check(&[], &partition("lane", 5));
+    check(&[], &partition("partition", 1));
+    check(&[G3], &partition("partition", 5));
+}
+
+#[test]
+fn g3_passed_by_nobodys_decision() {
+    let skipped = |decided: bool| {
+        scripted(|s| {
+            five(s);
+            s.reject("a", 1);
+            s.commit(&cover(0, 0, &[]));
+            s.stopped("a", 1);
+            if decided {
+                s.decide("a", 1, Verb::Skip);
+            }
+            s.say(Some(("a", 1)), Event::Skipped);
+            s.run("a", 3);
+        })
+    };
+    check(&[], &skipped(true));
+    check(&[G3], &skipped(false));
+    let published = |then: &str| {
+        let mut s = Script::with(&set(|o| o.then = then.to_owned()));
+        five(&mut s);
+        s.reject("a", 1);
+        s.say(Some(("a", 1)), Event::DeadLettered);
+        s.run("a", 3);
+        s
+    };
+    check(&[], &published("dead-letter"));
+    check(&[G3], &published("park"));
+}
+
+#[test]
+fn g3_a_restart_is_no_decision() {
+    let restarted = |found: bool, decided: bool| {
+        scripted(|s| {
+            five(s);
+            s.reject("a", 1);
+            s.commit(&cover(0, 0, &[]));
+            s.stopped("a", 1);
+            takes_over(s, false, &cover(0, 0, &[]));
+            if found {
+                s.held("a", 1, LaneState::Stopped, None);
+            }
+            five(s);
+            if decided {
+                s.decide("a", 1, Verb::Retry);
+            }
+            s.forget_attempts(1);
+            s.run("a", 1);
+        })
+    };
+    check(&[], &restarted(true, true));
+    check(&[G3], &restarted(true, false));
+    check(&[G3], &restarted(false, false));
+}
+
+#[test]
+fn g4_a_waiting_lane_holds_no_slot() {
+    let waits = |ended: bool| {
+        scripted(|s| {
+            five(s);
+            s.start("a", 1);
+            if ended {
+                s.end("a", 1, "retry");
+            }
+            s.say(Some(("a", 1)), Event::Retry { attempts: 1 });
+            s.run("b", 2);
+        })
+    };
+    check(&[], &waits(true));
+    check(&[G4], &waits(false));
+}

@@ -1,0 +1,488 @@
+//! The one loop: source events, completions and time go into the engine, its actions come out and are
+//! performed.
+
+mod answers;
+mod beat;
+mod changes;
+mod claims;
+mod commits;
+mod durable;
+mod ending;
+mod intake;
+mod lanes;
+mod note;
+mod owned;
+mod ownership;
+mod report;
+mod settings;
+mod sources;
+mod tries;
+
+pub use report::{Report, ReportedLane, ReportedPartition};
+pub use settings::{Clock, Outcome, Parts, Settings, Stop};
+
+use crate::{
+    handler::{DeadLetter, PublishError},
+    history::Event as Noted,
+    record::{LaneKey, PartitionName, Record, Run},
+    source::{Event, Order, SourceError},
+    store::{
+        Claimed, CommitError, Committed, ContentId, DecideError, LaneItem, Ownership, Store,
+        StoreError, WorkerId,
+    },
+};
+use claims::Claiming;
+use ending::Ending;
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use note::Notes;
+use owned::{Owned, Waiting};
+use partitions::{Action, Engine, LaneId, PartitionId, Ticket, Time};
+use report::Counters;
+use sources::Sources;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::mpsc;
+use tries::Tries;
+
+/// Most source events looked at in one turn.
+const EVENTS_PER_TURN: usize = 8;
+/// Most actions performed in one turn.
+const ACTIONS_PER_TURN: u32 = 1024;
+
+/// An answer of the store, or of the dead-letter target.
+enum StoreFact {
+    Claimed {
+        partition: PartitionName,
+        asked: Duration,
+        result: Result<Claimed, StoreError>,
+    },
+    Committed(Vec<((PartitionId, ContentId), Result<Committed, CommitError>)>),
+    Proof {
+        id: PartitionId,
+        asked: Duration,
+        found: Result<Option<Ownership>, StoreError>,
+    },
+    Lanes {
+        id: PartitionId,
+        found: Result<Vec<LaneItem>, StoreError>,
+    },
+    Taken {
+        id: PartitionId,
+        lane: LaneKey,
+        found: Result<LaneItem, DecideError>,
+    },
+    Chain {
+        id: PartitionId,
+        lane: LaneId,
+        found: Result<Vec<Record>, StoreError>,
+    },
+    Published {
+        ticket: Ticket,
+        id: PartitionId,
+        result: Result<(), PublishError>,
+    },
+    Released {
+        id: PartitionId,
+        result: Result<(), StoreError>,
+    },
+    GivenBack(Result<(), StoreError>),
+    Beat(Result<(), StoreError>),
+}
+
+/// The loop and all that it owns.
+pub struct Processor {
+    worker: WorkerId,
+    settings: Settings,
+    settle: Duration,
+    engine: Engine<Record>,
+    tries: Tries,
+    store: Arc<dyn Store>,
+    dead_letter: Option<Arc<dyn DeadLetter>>,
+    clock: Arc<dyn Clock>,
+    notes: Notes,
+    sources: Sources,
+    events: mpsc::Receiver<Event>,
+    /// Calls to the store that are out.
+    calls: FuturesUnordered<BoxFuture<'static, StoreFact>>,
+    commit_calls: u32,
+    /// Numbers the contents of commits.
+    contents: u64,
+    claiming: BTreeMap<PartitionName, Claiming>,
+    partitions: BTreeMap<PartitionId, Owned>,
+    names: HashMap<PartitionName, PartitionId>,
+    /// Given up; for the report.
+    gone: Vec<Owned>,
+    counters: Counters,
+    now: Duration,
+    started_at: Duration,
+    started_wall: i64,
+    /// When ownership must be looked at again.
+    proofs_due: Duration,
+    beat_at: Duration,
+    beating: bool,
+    idle_since: Option<Duration>,
+    /// Releases of what was never taken up that are out.
+    giving_back: u32,
+    ending: Option<Ending>,
+}
+
+impl Processor {
+    /// A loop that owns nothing yet.
+    pub fn new(parts: Parts) -> Self {
+        let Parts {
+            worker,
+            settings,
+            store,
+            target,
+            history,
+            dead_letter,
+            sources,
+            clock,
+        } = parts;
+        let (sources, events) = Sources::new(sources);
+        let now = clock.now();
+        Self {
+            settle: settings
+                .settle
+                .unwrap_or_else(|| target.settle(settings.timeout)),
+            engine: Engine::new(settings.limits()),
+            tries: Tries::new(target, settings.timeout),
+            notes: Notes::new(history),
+            calls: FuturesUnordered::new(),
+            commit_calls: 0,
+            contents: 0,
+            claiming: BTreeMap::new(),
+            partitions: BTreeMap::new(),
+            names: HashMap::new(),
+            gone: Vec::new(),
+            counters: Counters::default(),
+            now,
+            started_at: now,
+            started_wall: clock.wall_millis(),
+            proofs_due: now,
+            beat_at: now,
+            beating: false,
+            idle_since: None,
+            giving_back: 0,
+            ending: None,
+            worker,
+            settings,
+            store,
+            dead_letter,
+            clock,
+            sources,
+            events,
+        }
+    }
+
+    /// Runs until it is idle (where asked for), stopped, or a source or the store ends it.
+    pub async fn drive(mut self, mut stops: mpsc::UnboundedReceiver<Stop>) -> (Report, Outcome) {
+        let mut events = Vec::with_capacity(EVENTS_PER_TURN);
+        self.open();
+        loop {
+            // 1: time, once a turn; and what it means for ownership, before anything starts.
+            self.advance();
+            // 2: facts. Ended tries first, since they free slots.
+            self.facts(&mut events, &mut stops);
+            // 3: actions, bounded.
+            let more = self.act();
+            // 4: at most one commit out per partition; partitions that are given up.
+            self.decisions_due();
+            self.commits_due();
+            self.leave_drained();
+            self.beat();
+            if let Some(end) = self.finished() {
+                return self.close(end).await;
+            }
+            if more {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            // 5: sleep until a fact.
+            let wake = tokio::time::sleep(self.wake_at().saturating_sub(self.clock.now()));
+            tokio::select! { biased;
+                Some(stop) = stops.recv() => self.stop(stop),
+                Some((ticket, out, end)) = self.tries.next(), if !self.tries.is_empty() => {
+                    self.advance();
+                    self.try_ended(ticket, &out, end);
+                }
+                Some(fact) = self.calls.next(), if !self.calls.is_empty() => self.store_fact(fact),
+                Some((name, end)) = self.sources.next(), if !self.sources.is_empty() => {
+                    self.source_ended(&name, end);
+                }
+                _ = self.events.recv_many(&mut events, EVENTS_PER_TURN), if !self.sources.is_empty() => {}
+                () = wake => {}
+            }
+            for event in events.drain(..) {
+                self.source_event(event);
+            }
+        }
+    }
+
+    fn advance(&mut self) {
+        self.now = self.clock.now();
+        self.notes.now = self.now;
+        self.engine.advance(Time(self.now));
+        if self.now >= self.proofs_due {
+            self.check_proofs();
+        }
+    }
+
+    fn facts(&mut self, events: &mut Vec<Event>, stops: &mut mpsc::UnboundedReceiver<Stop>) {
+        self.tries.expire(self.now);
+        while let Some((ticket, out, end)) = self.tries.ended() {
+            self.try_ended(ticket, &out, end);
+        }
+        while let Some(Some(fact)) = self.calls.next().now_or_never() {
+            self.store_fact(fact);
+        }
+        while let Ok(stop) = stops.try_recv() {
+            self.stop(stop);
+        }
+        while let Some((name, end)) = self.sources.ended() {
+            self.source_ended(&name, end);
+        }
+        while events.len() < EVENTS_PER_TURN {
+            match self.events.try_recv() {
+                Ok(event) => events.push(event),
+                Err(_) => break,
+            }
+        }
+        if !events.is_empty() {
+            self.idle_since = None;
+        }
+        for event in events.drain(..) {
+            self.source_event(event);
+        }
+    }
+
+    /// Performs what the engine asks for; whether there may be more.
+    fn act(&mut self) -> bool {
+        let (began, mut starts) = (self.clock.now(), 0);
+        let mut more = true;
+        for _ in 0..ACTIONS_PER_TURN {
+            match self.engine.poll() {
+                None => {
+                    more = false;
+                    break;
+                }
+                Some(Action::Start {
+                    ticket,
+                    partition,
+                    attempt,
+                }) => {
+                    starts += 1;
+                    self.start(ticket, partition, attempt);
+                }
+                Some(action) => self.perform(action),
+            }
+        }
+        if starts > 0 {
+            self.idle_since = None;
+            self.tries
+                .took(self.clock.now().saturating_sub(began), starts);
+        }
+        more
+    }
+
+    fn start(&mut self, ticket: Ticket, partition: PartitionId, attempt: u32) {
+        let Some(run) = Run::new(self.engine.records(ticket), attempt) else {
+            return;
+        };
+        let number = self.tries.next_number();
+        for record in run.records() {
+            self.notes.record(
+                record,
+                Noted::Started {
+                    ticket: number,
+                    attempt,
+                },
+            );
+        }
+        self.counters.tries += run.records().len() as u64;
+        self.counters.in_flight_peak = self.counters.in_flight_peak.max(self.engine.in_flight());
+        if let Some((out, end)) = self.tries.start(ticket, partition, run, self.now) {
+            self.try_ended(ticket, &out, end);
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Start {
+                ticket,
+                partition,
+                attempt,
+            } => self.start(ticket, partition, attempt),
+            Action::Persist {
+                ticket,
+                partition,
+                lane,
+                change,
+            } => {
+                if let Some(owned) = self.partitions.get_mut(&partition) {
+                    owned.waiting.push(Waiting {
+                        ticket,
+                        lane,
+                        change,
+                    });
+                }
+            }
+            Action::Publish {
+                ticket, partition, ..
+            } => self.publish(ticket, partition),
+            Action::LoadChain { lane, partition } => {
+                self.load_chain(partition, lane, Duration::ZERO)
+            }
+            Action::Stopped { lane, partition } => self.stopped(partition, lane),
+            Action::Gone(partition) => self.gone(partition),
+            Action::Pause(partition) => self.flow(partition, Noted::Paused, Order::Pause),
+            Action::Resume(partition) => self.flow(partition, Noted::Resumed, Order::Resume),
+            Action::Drained(partition) => {
+                if let Some(leaving) = self
+                    .partitions
+                    .get_mut(&partition)
+                    .and_then(|o| o.leaving.as_mut())
+                {
+                    leaving.drained = true;
+                }
+            }
+        }
+    }
+
+    fn flow(&mut self, id: PartitionId, event: Noted<'_>, order: fn(PartitionName) -> Order) {
+        if let Some(owned) = self.partitions.get(&id) {
+            self.notes.partition(owned, event);
+            let name = owned.assignment.name.clone();
+            self.sources.tell(&name.source.clone(), order(name));
+        }
+    }
+
+    fn stopped(&self, id: PartitionId, lane: LaneId) {
+        let Some(owned) = self.partitions.get(&id) else {
+            return;
+        };
+        let key = self.engine.lane_key(lane).and_then(LaneKey::from_bytes);
+        if let Some(item) = key.and_then(|key| owned.lanes.get(&key)) {
+            tracing::error!(
+                partition = %owned.assignment.name,
+                lane = %item.lane,
+                position = %item.head,
+                attempts = item.attempts,
+                "lane stopped: {}; decide with `lanekeeper lanes retry|skip|park|dead-letter`",
+                item.last_error,
+            );
+        }
+    }
+
+    /// Restored open positions will not come any more. A log that keeps what is not settled has
+    /// none; elsewhere the source's `on_gap` has decided before it positioned.
+    fn gone(&mut self, id: PartitionId) {
+        let Some(owned) = self.partitions.get_mut(&id) else {
+            return;
+        };
+        let gone: Vec<_> = self.engine.gone(id).cloned().collect();
+        for position in &gone {
+            tracing::warn!(partition = %owned.assignment.name, %position, "open record is gone from its log");
+            owned.attempts.remove(position);
+            self.notes.head(owned, &[], position, Noted::Gone);
+        }
+        owned.dirty = true;
+        self.engine.settle_gone(id);
+    }
+
+    fn store_fact(&mut self, fact: StoreFact) {
+        match fact {
+            StoreFact::Claimed {
+                partition,
+                asked,
+                result,
+            } => self.claimed(partition, asked, result),
+            StoreFact::Committed(results) => self.committed(results),
+            StoreFact::Proof { id, asked, found } => self.proof(id, asked, found),
+            StoreFact::Lanes { id, found } => self.lanes_read(id, found),
+            StoreFact::Taken { id, lane, found } => self.taken(id, &lane, found),
+            StoreFact::Chain { id, lane, found } => self.chain_read(id, lane, found),
+            StoreFact::Published { ticket, id, result } => self.published(ticket, id, result),
+            StoreFact::Released { id, result } => self.released(id, &result),
+            StoreFact::GivenBack(result) => {
+                self.giving_back -= 1;
+                if let Err(error) = result {
+                    tracing::warn!("partition is not released, its next owner waits: {error}");
+                }
+            }
+            StoreFact::Beat(result) => {
+                self.beating = false;
+                if let Err(error) = result {
+                    tracing::warn!("worker item not written: {error}");
+                }
+            }
+        }
+    }
+
+    fn source_ended(&mut self, name: &Arc<str>, end: Result<(), SourceError>) {
+        match end {
+            Err(error) => self.fail_source(name, error),
+            Ok(()) if self.ending.is_some() => {}
+            Ok(()) => {
+                let what = format!("source `{name}` ended by itself");
+                self.fail_source(name, SourceError::OutOfReach { what });
+            }
+        }
+    }
+
+    fn stop(&mut self, stop: Stop) {
+        match stop {
+            Stop::Drain => self.end(Outcome::Drained),
+            Stop::Quit => {
+                let now = self.now;
+                self.end(Outcome::Drained);
+                if let Some(ending) = &mut self.ending {
+                    ending.deadline = now.saturating_sub(Duration::from_secs(2));
+                }
+            }
+        }
+    }
+
+    /// When to look again even if no fact comes.
+    fn wake_at(&self) -> Duration {
+        let mut wake = self.now + Duration::from_secs(1);
+        // What the engine and the proofs ask for may be due at once: facts of this turn came after
+        // they were looked at.
+        let soon = self.engine.wake_at().map(|(time, _)| time.0);
+        for time in soon.into_iter().chain([self.proofs_due]) {
+            wake = wake.min(time);
+        }
+        // All else was looked at in this turn: what is due and was not done waits for a fact, and
+        // looking again before it comes would only burn the processor.
+        let mut at = |time: Option<Duration>| {
+            if let Some(time) = time.filter(|time| *time > self.now) {
+                wake = wake.min(time);
+            }
+        };
+        at(self.tries.deadline());
+        at(Some(self.beat_at));
+        if let Some(ending) = &self.ending {
+            at(Some(ending.deadline));
+            at(Some(ending.deadline + ending::COMMITS_AFTER));
+        }
+        for (&id, owned) in &self.partitions {
+            match &owned.out {
+                Some(out) => at(out.again_at),
+                None => {
+                    let figures = self.engine.figures(id);
+                    if owned.dirty || figures.is_some_and(|f| f.unflushed > 0) {
+                        at(Some(owned.flushed_at + self.settings.flush_interval));
+                    }
+                }
+            }
+            if !owned.lanes.is_empty() {
+                at(Some(owned.lanes_read_at + self.settings.flush_interval));
+            }
+            at(owned.leaving.as_ref().map(|l| l.deadline));
+        }
+        wake
+    }
+}

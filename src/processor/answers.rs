@@ -1,0 +1,209 @@
+//! What a handler's answer means: for the engine, for the history, for a lane's errors.
+
+use super::{
+    Processor,
+    tries::{Ended, Out},
+};
+use crate::{
+    effect::Effect,
+    handler::{Answer, Failure, FailureKind},
+    history::Event,
+    record::LaneKey,
+};
+use partitions::{Rest, Ticket};
+use std::time::Duration;
+
+/// An answer, classified.
+struct Classified {
+    done: usize,
+    effects: Vec<(usize, Effect)>,
+    rest: Rest,
+    quarantine: Duration,
+    /// As the history words it.
+    outcome: &'static str,
+    error: Option<String>,
+}
+
+impl Processor {
+    pub(super) fn try_ended(&mut self, ticket: Ticket, out: &Out, end: Ended) {
+        let records = out.run.records();
+        let answer = self.classify(end, records.len());
+        self.note_ended(out, &answer);
+        let first = out.run.first();
+        if let Some(owned) = self.partitions.get_mut(&out.partition) {
+            if let Some(error) = &answer.error {
+                owned.dirty = true;
+                if let Some(lane) = LaneKey::from_bytes(first.lane()) {
+                    let counted =
+                        u32::from(matches!(answer.rest, Rest::Retry { .. } | Rest::Reject));
+                    // The attempts of the first record are known; a later one of the run is at its first.
+                    let before = if answer.done == 0 {
+                        out.run.attempt() - 1
+                    } else {
+                        0
+                    };
+                    let failed = records.get(answer.done).unwrap_or(first);
+                    owned.errors.entry(lane).or_default().note(
+                        failed.position(),
+                        error,
+                        before + counted,
+                    );
+                }
+            } else if !owned.errors.is_empty() && answer.effects.is_empty() {
+                LaneKey::from_bytes(first.lane()).map(|lane| owned.errors.remove(&lane));
+            }
+            if !answer.effects.is_empty() {
+                owned.effects.insert(ticket, answer.effects.clone());
+            }
+        }
+        self.engine.complete(
+            ticket,
+            partitions::Answer {
+                done: u32::try_from(answer.done).unwrap_or(u32::MAX),
+                with_effects: !answer.effects.is_empty(),
+                rest: answer.rest,
+                quarantine: answer.quarantine,
+            },
+        );
+    }
+
+    fn classify(&self, end: Ended, n: usize) -> Classified {
+        let answer = match end {
+            Ended::Answered(answer) => return self.answered(answer, n),
+            Ended::Panicked(error) => Classified {
+                done: 0,
+                effects: Vec::new(),
+                rest: Rest::Unattributed,
+                quarantine: Duration::ZERO,
+                outcome: "panic",
+                error: Some(error),
+            },
+            Ended::TimedOut => Classified {
+                done: 0,
+                effects: Vec::new(),
+                rest: Rest::Unattributed,
+                quarantine: self.settle,
+                outcome: "timeout",
+                error: Some(format!("no answer within {:?}", self.settings.timeout)),
+            },
+        };
+        attributed(answer, n)
+    }
+
+    fn answered(&self, answer: Answer, n: usize) -> Classified {
+        let Answer {
+            done,
+            mut effects,
+            failure,
+        } = answer;
+        let mut done = done.min(n);
+        let mut failure = failure.filter(|_| done < n);
+        if let Some((of, why)) = first_unsound(&effects, done) {
+            // What came before it stands, what came after it was never answered.
+            effects.retain(|(k, _)| *k < of);
+            done = of;
+            failure = Some(Failure::reject(why));
+        }
+        let quarantine = failure
+            .as_ref()
+            .and_then(|f| f.unknown_end)
+            .unwrap_or_default();
+        let (rest, outcome) = match &failure {
+            None if done == n => (Rest::Nothing, "done"),
+            None => (Rest::Untried, "untried"),
+            Some(f) => match f.kind {
+                FailureKind::Retry => (Rest::Retry { after: f.after }, "retry"),
+                FailureKind::Reject => (Rest::Reject, "reject"),
+                FailureKind::Target => (Rest::Target { after: f.after }, "target"),
+                FailureKind::Unattributed => (Rest::Unattributed, "unattributed"),
+                FailureKind::Untried => (Rest::Untried, "untried"),
+            },
+        };
+        let error = failure.map(|f| f.error);
+        attributed(
+            Classified {
+                done,
+                effects,
+                rest,
+                quarantine,
+                outcome,
+                error,
+            },
+            n,
+        )
+    }
+
+    fn note_ended(&mut self, out: &Out, answer: &Classified) {
+        let ticket = out.number;
+        let plain = answer.effects.is_empty();
+        for (index, record) in out.run.records().iter().enumerate() {
+            let attempt = out.run.attempt();
+            if index < answer.done {
+                self.notes.record(
+                    record,
+                    Event::Ended {
+                        ticket,
+                        attempt,
+                        outcome: "done",
+                        error: None,
+                    },
+                );
+                if plain {
+                    self.notes.record(record, Event::Done);
+                }
+                continue;
+            }
+            let failed = index == answer.done || answer.rest == Rest::Unattributed;
+            let (outcome, error) = if failed {
+                (answer.outcome, answer.error.as_deref())
+            } else {
+                ("untried", None)
+            };
+            self.notes.record(
+                record,
+                Event::Ended {
+                    ticket,
+                    attempt,
+                    outcome,
+                    error,
+                },
+            );
+        }
+        if plain {
+            self.counters.done += answer.done as u64;
+        }
+        match answer.rest {
+            Rest::Retry { .. } | Rest::Target { .. } | Rest::Unattributed => {
+                self.counters.retries += 1
+            }
+            Rest::Reject => self.counters.rejected += 1,
+            Rest::Nothing | Rest::Untried => {}
+        }
+        if !answer.quarantine.is_zero() {
+            let millis = u64::try_from(answer.quarantine.as_millis()).unwrap_or(u64::MAX);
+            self.notes
+                .record(out.run.first(), Event::Quarantined { ticket, millis });
+        }
+    }
+}
+
+/// The first record whose effects no store can take, and why. An effect of a record that is not done
+/// voids the whole answer: a handler that cannot count is not believed.
+fn first_unsound(effects: &[(usize, Effect)], done: usize) -> Option<(usize, String)> {
+    if let Some((of, _)) = effects.iter().find(|(of, _)| *of >= done) {
+        let why = format!("malformed answer: an effect names record {of} and {done} are done");
+        return Some((0, why));
+    }
+    let unsound = |(of, effect): &(usize, Effect)| effect.check().err().map(|why| (*of, why));
+    effects.iter().filter_map(unsound).min_by_key(|(of, _)| *of)
+}
+
+/// In what is left of a run of one there is no doubt which record it was.
+fn attributed(mut answer: Classified, n: usize) -> Classified {
+    if answer.rest == Rest::Unattributed && n - answer.done <= 1 {
+        answer.rest = Rest::Retry {
+            after: Duration::ZERO,
+        };
+    }
+    answer
+}

@@ -1,0 +1,402 @@
+//! Commits: when one is due, what it carries, and what its end means.
+
+use super::{
+    Processor, StoreFact,
+    changes::{self, Moved},
+    owned::{OutCommit, Owned, Waiting},
+};
+use crate::{
+    checkpoint::{Checkpoint, OpenSet},
+    history::Event,
+    position::Position,
+    record::LaneKey,
+    source::Order,
+    store::{Commit, CommitError, Committed, ContentId, LaneChange, LaneItem},
+};
+use futures_util::FutureExt;
+use partitions::{CommitEnd, PartitionId, Ticket};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+use uuid::Uuid;
+
+/// Past checkpoints are kept this often.
+const KEEP_EVERY: Duration = Duration::from_secs(300);
+/// A worker that ran this long is not what kills itself at once: unclean claims count anew.
+const SETTLED_IN_AFTER: Duration = Duration::from_secs(600);
+/// Encoded open set and attempts at which a partition takes in nothing more; the store's bound is
+/// 300 KB.
+const CHECKPOINT_BYTES_HIGH: usize = 200 * 1024;
+/// First wait before a commit is sent again; doubled up to the flush interval's length or a second.
+const AGAIN_MIN: Duration = Duration::from_millis(20);
+const AGAIN_MAX: Duration = Duration::from_secs(2);
+
+impl Processor {
+    /// Whether a partition's changes should go out now.
+    fn due(&self, id: PartitionId, owned: &Owned) -> bool {
+        if owned.out.is_some() || owned.reading_lanes || owned.taking > 0 {
+            return false;
+        }
+        let Some(figures) = self.engine.figures(id) else {
+            return false;
+        };
+        let changed = owned.dirty || figures.unflushed > 0;
+        let leaving = owned
+            .leaving
+            .as_ref()
+            .is_some_and(|l| l.drained || l.deadline <= self.now);
+        owned.shut()
+            || (changed
+                && (leaving
+                    // Nothing else will come of waiting.
+                    || (self.settings.until_idle && self.engine.is_idle())
+                    || self.now >= owned.flushed_at + self.settings.flush_interval
+                    || figures.unflushed * 2 >= self.settings.unflushed_max))
+    }
+
+    /// Sends what is due.
+    pub(super) fn commits_due(&mut self) {
+        let together = self.store.shares_commits();
+        if together && self.commit_calls > 0 {
+            return;
+        }
+        let mut batch = Vec::new();
+        let ids: Vec<PartitionId> = self.partitions.keys().copied().collect();
+        for id in ids {
+            let Some(owned) = self.partitions.get_mut(&id) else {
+                continue;
+            };
+            if let Some(out) = &mut owned.out {
+                if out.again_at.is_some_and(|at| at <= self.now) {
+                    out.again_at = None;
+                    out.calls += 1;
+                    out.sent_at = self.now;
+                    batch.push((id, Arc::clone(&out.commit)));
+                }
+            } else if self
+                .partitions
+                .get(&id)
+                .is_some_and(|owned| self.due(id, owned))
+                && let Some(commit) = self.begin(id)
+            {
+                batch.push((id, commit));
+            }
+        }
+        if together && !batch.is_empty() {
+            self.send(batch);
+        } else {
+            for one in batch {
+                self.send(vec![one]);
+            }
+        }
+    }
+
+    fn send(&mut self, batch: Vec<(PartitionId, Arc<Commit>)>) {
+        self.commit_calls += 1;
+        let store = Arc::clone(&self.store);
+        self.calls.push(
+            async move {
+                let commits: Vec<Commit> = batch.iter().map(|(_, c)| Commit::clone(c)).collect();
+                let results = store.commit(&commits).await;
+                let ids = batch.into_iter().map(|(id, commit)| (id, commit.content));
+                StoreFact::Committed(ids.zip(results).collect())
+            }
+            .boxed(),
+        );
+    }
+
+    /// Builds the next commit of a partition.
+    fn begin(&mut self, id: PartitionId) -> Option<Arc<Commit>> {
+        let owned = self.partitions.get_mut(&id)?;
+        let chosen = changes::choose(&self.engine, owned, self.store.bounds());
+        let tickets: Vec<Ticket> = chosen.iter().map(|w| w.ticket).collect();
+        let (checkpoint, moved) = snapshot(&mut self.engine, id, &tickets, owned);
+        let clear = std::mem::take(&mut owned.clear);
+        let draft = changes::draft(
+            &self.engine,
+            owned,
+            &chosen,
+            &moved,
+            &clear,
+            self.clock.wall_millis(),
+            self.store.bounds().record_bytes,
+        );
+        let encoded = checkpoint.open.encoded_len() + checkpoint.attempts.len() * 12;
+        self.engine
+            .hold_intake(id, encoded >= CHECKPOINT_BYTES_HIGH);
+        let settled_in =
+            owned.unclean_claims > 0 && self.now >= owned.claimed_at + SETTLED_IN_AFTER;
+        let commit = Arc::new(Commit {
+            partition: owned.assignment.name.clone(),
+            fence: owned.fence,
+            number: owned.number + 1,
+            content: self.content_id(),
+            checkpoint,
+            lanes: draft.lanes,
+            effects: draft.effects,
+            keep: self.now >= owned_kept(&self.partitions, id) + KEEP_EVERY,
+            settled_in,
+        });
+        let owned = self.partitions.get_mut(&id)?;
+        owned.waiting.retain(|w| !tickets.contains(&w.ticket));
+        owned.dirty = false;
+        owned.dropped = clear;
+        owned.flushed_at = self.now;
+        owned.out = Some(OutCommit {
+            commit: Arc::clone(&commit),
+            tickets: chosen,
+            effects_of: draft.effects_of,
+            calls: 1,
+            again_at: None,
+            sent_at: self.now,
+        });
+        Some(commit)
+    }
+
+    fn content_id(&mut self) -> ContentId {
+        self.contents = self.contents.wrapping_add(1);
+        Uuid::from_u64_pair(
+            self.worker.0.as_u64_pair().0 ^ self.settings.seed,
+            self.contents,
+        )
+        .into_bytes()
+    }
+
+    /// Acts on the answers of one call.
+    pub(super) fn committed(
+        &mut self,
+        results: Vec<((PartitionId, ContentId), Result<Committed, CommitError>)>,
+    ) {
+        self.commit_calls -= 1;
+        for ((id, content), result) in results {
+            let Some(owned) = self.partitions.get_mut(&id) else {
+                continue;
+            };
+            let Some(out) = owned.out.take_if(|out| out.commit.content == content) else {
+                continue;
+            };
+            match result {
+                Ok(committed) => self.durable(id, out, committed),
+                Err(CommitError::NotWritten(why) | CommitError::Unknown(why)) => {
+                    self.again(id, out, &why)
+                }
+                Err(CommitError::EffectsRefused(refused)) => self.refused(id, &out, &refused),
+                Err(CommitError::LaneMoved(moved)) => self.lane_moved(id, out, &moved),
+                Err(
+                    error @ (CommitError::Fenced { .. }
+                    | CommitError::OtherContent { .. }
+                    | CommitError::Damaged(_)),
+                ) => self.fenced(id, &error.to_string()),
+                Err(error @ CommitError::TooLarge { .. }) => self.too_large(id, out, &error),
+            }
+        }
+    }
+
+    fn durable(&mut self, id: PartitionId, out: OutCommit, committed: Committed) {
+        let Some(owned) = self.partitions.get_mut(&id) else {
+            return;
+        };
+        self.counters.write_units += committed.write_units;
+        let commit = &out.commit;
+        owned.number = commit.number;
+        owned.checkpoint = commit.checkpoint.clone();
+        // The store held our fence at some time after the request was made.
+        owned.proven_at = owned.proven_at.max(out.sent_at);
+        if owned.held {
+            self.proofs_due = self.now;
+        }
+        if commit.keep {
+            owned.kept_at = self.now;
+        }
+        if commit.settled_in {
+            owned.unclean_claims = 0;
+        }
+        owned.dropped.clear();
+        let heads = heads_of(&commit.lanes, &owned.lanes);
+        for change in &commit.lanes {
+            match &change.item {
+                Some(item) => owned.lanes.insert(change.lane.clone(), item.clone()),
+                None => owned.lanes.remove(&change.lane),
+            };
+        }
+        let event = Event::Committed {
+            number: commit.number,
+            checkpoint: &commit.checkpoint,
+            repeated: committed.repeated,
+        };
+        self.notes.partition(owned, event);
+        self.note_durable(id, &out, &heads);
+        for waiting in &out.tickets {
+            if let Some(owned) = self.partitions.get_mut(&id) {
+                owned.effects.remove(&waiting.ticket);
+            }
+        }
+        self.engine.end_commit(id, CommitEnd::Durable);
+        self.acknowledge(id);
+    }
+
+    /// Tells the source, once, how far its log is durably settled.
+    fn acknowledge(&mut self, id: PartitionId) {
+        let Some(owned) = self.partitions.get_mut(&id) else {
+            return;
+        };
+        let Some(frontier) = owned.frontier().cloned() else {
+            return;
+        };
+        if owned.told.as_ref() == Some(&frontier) {
+            return;
+        }
+        self.notes.partition(
+            owned,
+            Event::Acked {
+                frontier: &frontier,
+            },
+        );
+        owned.told = Some(frontier.clone());
+        let name = owned.assignment.name.clone();
+        self.sources
+            .tell(&name.source.clone(), Order::Committed(name, frontier));
+    }
+
+    fn again(&mut self, id: PartitionId, mut out: OutCommit, why: &str) {
+        let wait = AGAIN_MIN
+            .saturating_mul(1 << out.calls.min(10))
+            .min(AGAIN_MAX);
+        let Some(owned) = self.partitions.get_mut(&id) else {
+            return;
+        };
+        if out.calls == 1 || out.calls.is_multiple_of(16) {
+            tracing::warn!(partition = %owned.assignment.name, number = out.commit.number, calls = out.calls, "commit is repeated: {why}");
+        }
+        out.again_at = Some(self.now + wait);
+        owned.out = Some(out);
+    }
+
+    /// Conditions of effects do not hold: the records are rejected, what comes before them in their
+    /// lanes goes first.
+    fn refused(&mut self, id: PartitionId, out: &OutCommit, refused: &[(usize, String)]) {
+        let Some(owned) = self.partitions.get_mut(&id) else {
+            return;
+        };
+        let mut of = Vec::new();
+        for (index, why) in refused {
+            let (Some(&(ticket, record)), Some(effects)) =
+                (out.effects_of.get(*index), out.commit.effects.get(*index))
+            else {
+                continue;
+            };
+            self.counters.rejected += 1;
+            let errors = owned.errors.entry(effects.lane.clone()).or_default();
+            errors.note(&effects.position, why, errors.attempts + 1);
+            of.push((ticket, record));
+            let kept = owned.effects.entry(ticket).or_default();
+            kept.retain(|(k, _)| *k < record as usize);
+            let empty = kept.is_empty();
+            if empty {
+                owned.effects.remove(&ticket);
+            }
+        }
+        for (index, why) in refused {
+            if let Some(effects) = out.commit.effects.get(*index) {
+                let event = Event::Refused { why };
+                self.notes
+                    .head(owned, effects.lane.bytes(), &effects.position, event);
+            }
+        }
+        let over = |w: &Waiting| of.iter().any(|(ticket, k)| *ticket == w.ticket && *k == 0);
+        let mut back: Vec<Waiting> = out.tickets.iter().copied().filter(|w| !over(w)).collect();
+        back.append(&mut owned.waiting);
+        owned.waiting = back;
+        owned.clear_again(&out.commit);
+        owned.dirty = true;
+        self.engine.end_commit(id, CommitEnd::Refused(&of));
+    }
+
+    /// Somebody wrote a lane item of ours: an operator's decision came first, or a hand went into
+    /// the store. Read them again, then commit anew.
+    fn lane_moved(&mut self, id: PartitionId, out: OutCommit, moved: &[usize]) {
+        let Some(owned) = self.partitions.get_mut(&id) else {
+            return;
+        };
+        for index in moved {
+            if let Some(change) = out.commit.lanes.get(*index) {
+                tracing::info!(partition = %owned.assignment.name, lane = %change.lane, "lane item changed in the store: reading it again");
+            }
+        }
+        let mut back = out.tickets;
+        back.append(&mut owned.waiting);
+        owned.waiting = back;
+        owned.clear_again(&out.commit);
+        owned.dirty = true;
+        self.engine.end_commit(id, CommitEnd::NotWritten);
+        self.read_lanes(id);
+    }
+
+    fn too_large(&mut self, id: PartitionId, out: OutCommit, error: &CommitError) {
+        let Some(owned) = self.partitions.get_mut(&id) else {
+            return;
+        };
+        if let CommitError::TooLarge {
+            what: crate::store::TooLarge::Effects(index),
+            ..
+        } = error
+        {
+            self.refused(id, &out, &[(*index, error.to_string())]);
+            return;
+        }
+        tracing::error!(partition = %owned.assignment.name, "{error}; the partition starts nothing");
+        self.engine.hold(id, true);
+        self.again(id, out, &error.to_string());
+    }
+}
+
+/// Heads of lanes before a commit, which may skip one that never came in this process.
+pub(super) type Heads = HashMap<LaneKey, Position>;
+
+fn heads_of(changes: &[LaneChange], lanes: &BTreeMap<LaneKey, LaneItem>) -> Heads {
+    let items = changes.iter().filter_map(|change| lanes.get(&change.lane));
+    items
+        .map(|item| (item.lane.clone(), item.head.clone()))
+        .collect()
+}
+
+fn owned_kept(partitions: &BTreeMap<PartitionId, Owned>, id: PartitionId) -> Duration {
+    partitions
+        .get(&id)
+        .map_or(Duration::ZERO, |owned| owned.kept_at)
+}
+
+fn snapshot(
+    engine: &mut partitions::Engine<crate::record::Record>,
+    id: PartitionId,
+    tickets: &[Ticket],
+    owned: &Owned,
+) -> (Checkpoint, Vec<Moved>) {
+    let snapshot = engine.begin_commit(id, tickets);
+    let moved = snapshot
+        .drained()
+        .map(|d| Moved {
+            lane: d.lane,
+            through: d.through.clone(),
+            head: d.head.cloned(),
+            records: d.records,
+            bytes: d.bytes,
+        })
+        .collect();
+    let mut attempts: Vec<_> = snapshot.attempts().map(|(p, n)| (p.clone(), n)).collect();
+    // Records that the checkpoint knows and the source has not handed over again keep theirs.
+    attempts.extend(owned.attempts.iter().map(|(p, n)| (p.clone(), *n)));
+    attempts.sort();
+    let checkpoint = Checkpoint {
+        open: snapshot.open().cloned().collect::<OpenSet>(),
+        resume: snapshot.resume.clone(),
+        settled_to: snapshot.settled_to.clone(),
+        attempts,
+        announced: Vec::new(),
+        incarnation: owned.checkpoint.incarnation.clone(),
+        ended: owned.checkpoint.ended,
+    };
+    (checkpoint, moved)
+}

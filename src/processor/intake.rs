@@ -1,0 +1,153 @@
+//! Facts from sources: partitions come and go, records arrive.
+
+use super::{Processor, claims::Claiming, owned::Leaving};
+use crate::{
+    history::Event as Noted,
+    record::{PartitionName, Record},
+    source::{Event, SourceError},
+};
+use partitions::{PartitionId, Pushed};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::oneshot;
+
+impl Processor {
+    pub(super) fn source_event(&mut self, event: Event) {
+        match event {
+            Event::Announced { source, partitions } => self.sources.announced(&source, partitions),
+            Event::Assigned {
+                partition,
+                incarnation,
+                holder_is_dead,
+                start,
+            } => {
+                let memory = self.settings.memory;
+                let claiming = Claiming::new(incarnation, holder_is_dead, start, memory);
+                self.claiming.insert(partition.clone(), claiming);
+                self.share_memory();
+                self.claim(partition, Duration::ZERO);
+            }
+            Event::Positioned {
+                partition,
+                from,
+                gap,
+            } => self.positioned(&partition, &from, gap),
+            Event::Records(records) => self.records(records),
+            Event::PassedOver { partition, through } => {
+                if let Some(&id) = self.names.get(&partition) {
+                    if let Some(owned) = self.partitions.get_mut(&id) {
+                        let event = Noted::PassedOver { through: &through };
+                        self.notes.partition(owned, event);
+                        owned.dirty = true;
+                    }
+                    self.engine.passed_over(id, through);
+                }
+            }
+            Event::Behind { partition, records } => {
+                if let Some(owned) = self
+                    .names
+                    .get(&partition)
+                    .and_then(|id| self.partitions.get_mut(id))
+                {
+                    owned.behind = Some(records);
+                }
+            }
+            Event::Revoked {
+                partition,
+                lost,
+                done,
+            } => self.revoked(&partition, lost, done),
+            Event::Ended { partition } => {
+                if let Some(owned) = self
+                    .names
+                    .get(&partition)
+                    .and_then(|id| self.partitions.get_mut(id))
+                {
+                    owned.checkpoint.ended = true;
+                    owned.dirty = true;
+                }
+            }
+        }
+    }
+
+    fn records(&mut self, records: Vec<Record>) {
+        let Some(first) = records.first() else { return };
+        let assignment = Arc::clone(first.assignment());
+        let Some(&id) = self.names.get(&assignment.name) else {
+            return;
+        };
+        let Some(owned) = self.partitions.get_mut(&id) else {
+            return;
+        };
+        if owned.assignment.epoch != assignment.epoch {
+            return;
+        }
+        if owned.held {
+            self.proofs_due = self.now;
+        }
+        for record in records {
+            // A verdict that is not durable falls again, by a last try: nobody knows the error of one
+            // that was used up in another process.
+            let attempts = if owned.attempts.is_empty() {
+                0
+            } else {
+                let used = owned.attempts.remove(record.position()).unwrap_or(0);
+                used.min(self.settings.failure.attempts_max.saturating_sub(1))
+            };
+            let noted = record.clone();
+            match self.engine.push(id, record, attempts) {
+                Pushed::Accepted => self.notes.record(&noted, Noted::Fetched),
+                Pushed::AlreadySettled => self.notes.record(&noted, Noted::AlreadyDone),
+                Pushed::Duplicate | Pushed::NotAssigned => {}
+                Pushed::NotInOrder => {
+                    let what = format!(
+                        "{}: position {} was handed over after a later one: the partition starts nothing more; restart to read it again from its checkpoint",
+                        assignment.name,
+                        noted.position(),
+                    );
+                    self.fail_source(&assignment.name.source, SourceError::Refused { what });
+                    return;
+                }
+            }
+        }
+    }
+
+    fn revoked(&mut self, partition: &PartitionName, lost: bool, done: oneshot::Sender<()>) {
+        self.claiming.remove(partition);
+        let Some(&id) = self.names.get(partition) else {
+            let _ = done.send(());
+            return;
+        };
+        if lost {
+            if let Some(owned) = self.partitions.remove(&id) {
+                self.notes
+                    .partition(&owned, Noted::Revoked { clean: false });
+            }
+            self.names.remove(partition);
+            self.engine.revoke(id);
+            self.share_memory();
+            let _ = done.send(());
+        } else {
+            self.leave(id, Some(done));
+        }
+    }
+
+    /// Starts to give a partition up.
+    pub(super) fn leave(&mut self, id: PartitionId, done: Option<oneshot::Sender<()>>) {
+        let deadline = self.now + self.settings.drain;
+        let Some(owned) = self.partitions.get_mut(&id) else {
+            return;
+        };
+        match &mut owned.leaving {
+            Some(leaving) => leaving.done = leaving.done.take().or(done),
+            None => {
+                owned.leaving = Some(Leaving {
+                    deadline,
+                    drained: false,
+                    releasing: false,
+                    done,
+                });
+                self.engine.drain(id);
+            }
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! Lanes that are not live: operators' decisions, chains, dead letters.
+
+use super::{Processor, StoreFact, owned::Owned};
+use crate::{
+    handler::PublishError,
+    history::Event,
+    record::{LaneKey, Record},
+    store::{DecideError, DecisionNote, LaneItem, LaneState, StoreError, Verb},
+};
+use futures_util::FutureExt;
+use partitions::{Decision, LaneId, PartitionId, Published, Ticket};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// One load of a chain.
+const LOAD_RECORDS_MAX: usize = 200;
+const LOAD_BYTES_MAX: u64 = 256 * 1024;
+/// Wait before a chain that could not be read is read again.
+const LOAD_AGAIN: Duration = Duration::from_millis(200);
+
+impl Processor {
+    /// Reads the lane items of partitions that have any, each flush interval.
+    pub(super) fn decisions_due(&mut self) {
+        let interval = self.settings.flush_interval;
+        let due: Vec<PartitionId> = self
+            .partitions
+            .iter()
+            .filter(|(_, o)| !o.lanes.is_empty() && o.out.is_none() && o.leaving.is_none())
+            .filter(|(_, o)| self.now >= o.lanes_read_at + interval)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            self.read_lanes(id);
+        }
+    }
+
+    pub(super) fn read_lanes(&mut self, id: PartitionId) {
+        let Some(owned) = self.partitions.get_mut(&id) else {
+            return;
+        };
+        if std::mem::replace(&mut owned.reading_lanes, true) {
+            return;
+        }
+        let (store, name) = (Arc::clone(&self.store), owned.assignment.name.clone());
+        self.calls.push(
+            async move {
+                StoreFact::Lanes {
+                    id,
+                    found: store.lanes(&name).await,
+                }
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) fn lanes_read(&mut self, id: PartitionId, found: Result<Vec<LaneItem>, StoreError>) {
+        let Some(owned) = self.partitions.get_mut(&id) else {
+            return;
+        };
+        owned.reading_lanes = false;
+        owned.lanes_read_at = self.now;
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(partition = %owned.assignment.name, "lanes could not be read: {error}");
+                return;
+            }
+        };
+        let found: BTreeMap<LaneKey, LaneItem> = found
+            .into_iter()
+            .map(|item| (item.lane.clone(), item))
+            .collect();
+        name_foreign_changes(owned, &found);
+        owned.lanes = found;
+        let leaving = owned.leaving.is_some();
+        let fresh: Vec<(LaneKey, u64)> = owned
+            .lanes
+            .values()
+            .filter(|item| item.decision.as_ref().is_some_and(|d| !d.taken))
+            .map(|item| (item.lane.clone(), item.rev))
+            .collect();
+        if leaving {
+            return;
+        }
+        for (lane, rev) in fresh {
+            self.take(id, lane, rev);
+        }
+        self.act_on_taken(id);
+    }
+
+    /// Acts on decisions that are taken, by a former owner or by a call of ours whose answer was lost.
+    pub(super) fn act_on_taken(&mut self, id: PartitionId) {
+        let Some(owned) = self.partitions.get_mut(&id) else {
+            return;
+        };
+        let taken = |item: &LaneItem| item.decision.clone().filter(|d| d.taken);
+        let Owned { lanes, acted, .. } = owned;
+        acted.retain(|lane, decision| lanes.get(lane).and_then(taken).as_ref() == Some(decision));
+        let fresh: Vec<(LaneKey, DecisionNote)> = lanes
+            .values()
+            .filter(|item| !acted.contains_key(&item.lane))
+            .filter_map(|item| Some((item.lane.clone(), taken(item)?)))
+            .collect();
+        for (lane, decision) in fresh {
+            self.decide(id, &lane, &decision);
+        }
+    }
+
+    fn take(&mut self, id: PartitionId, lane: LaneKey, rev: u64) {
+        let Some(owned) = self.partitions.get_mut(&id) else {
+            return;
+        };
+        owned.taking += 1;
+        let (store, name, fence) = (
+            Arc::clone(&self.store),
+            owned.assignment.name.clone(),
+            owned.fence,
+        );
+        self.calls.push(
+            async move {
+                let found = store.take(&name, fence, &lane, rev).await;
+                StoreFact::Taken { id, lane, found }
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) fn taken(
+        &mut self,
+        id: PartitionId,
+        lane: &LaneKey,
+        found: Result<LaneItem, DecideError>,
+    ) {
+        let Some(owned) = self.partitions.get_mut(&id) else {
+            return;
+        };
+        owned.taking -= 1;
+        match found {
+            Ok(item) => {
+                let decision = item.decision.clone();
+                owned.lanes.insert(lane.clone(), item);
+                if let Some(decision) = decision {
+                    self.decide(id, lane, &decision);
+                }
+            }
+            Err(DecideError::Store(error @ StoreError::Fenced { .. })) => {
+                self.fenced(id, &error.to_string());
+            }
+            // It is read again at the next interval.
+            Err(error) => {
+                tracing::info!(partition = %owned.assignment.name, "decision not taken: {error}")
+            }
+        }
+    }
+
+    /// Acts on a decision that is taken; clears one that the lane's state does not offer.
+    pub(super) fn decide(&mut self, id: PartitionId, lane: &LaneKey, note: &DecisionNote) {
+        let Some(owned) = self.partitions.get_mut(&id) else {
+            return;
+        };
+        let verb = note.verb;
+        owned.acted.insert(lane.clone(), note.clone());
+        let decision = match verb {
+            Verb::Retry => Decision::Retry,
+            Verb::Skip => Decision::Skip,
+            Verb::Park => Decision::Park,
+            Verb::DeadLetter if self.dead_letter.is_some() => Decision::DeadLetter,
+            Verb::DeadLetter => {
+                tracing::warn!(partition = %owned.assignment.name, %lane, "`dead-letter` was decided and `failure.dead_letter` is not configured: the decision is dropped");
+                owned.clear.push(lane.clone());
+                return;
+            }
+            Verb::Release => Decision::Release,
+        };
+        if self.engine.decide(id, lane.bytes(), decision) {
+            if let Some(item) = owned.lanes.get(lane) {
+                let head = item.head.clone();
+                self.notes
+                    .head(owned, lane.bytes(), &head, Event::Decided { verb });
+            }
+        } else {
+            tracing::warn!(partition = %owned.assignment.name, %lane, ?verb, "the lane's state does not offer this: the decision is dropped");
+            owned.clear.push(lane.clone());
+        }
+    }
+
+    pub(super) fn load_chain(&mut self, id: PartitionId, lane: LaneId, wait: Duration) {
+        let Some(owned) = self.partitions.get(&id) else {
+            return;
+        };
+        let Some(key) = self.engine.lane_key(lane).and_then(LaneKey::from_bytes) else {
+            return;
+        };
+        let after = self.engine.chain_loaded_to(lane).cloned();
+        tracing::debug!(partition = %owned.assignment.name, lane = %key, ?after, "loading a chain");
+        let (store, assignment) = (Arc::clone(&self.store), Arc::clone(&owned.assignment));
+        self.calls.push(
+            async move {
+                tokio::time::sleep(wait).await;
+                let found = store
+                    .chain(
+                        &assignment,
+                        &key,
+                        after.as_ref(),
+                        LOAD_RECORDS_MAX,
+                        LOAD_BYTES_MAX,
+                    )
+                    .await;
+                StoreFact::Chain { id, lane, found }
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) fn chain_read(
+        &mut self,
+        id: PartitionId,
+        lane: LaneId,
+        found: Result<Vec<Record>, StoreError>,
+    ) {
+        let Some(owned) = self.partitions.get(&id) else {
+            return;
+        };
+        match found {
+            Ok(records) => {
+                tracing::debug!(partition = %owned.assignment.name, ?lane, records = records.len(), "chain loaded");
+                let key = self.engine.lane_key(lane).and_then(LaneKey::from_bytes);
+                let tail = key.and_then(|key| owned.lanes.get(&key)?.tail.clone());
+                let last = records
+                    .last()
+                    .is_none_or(|r| tail.is_some_and(|tail| *r.position() >= tail));
+                self.engine.chain(lane, &mut records.into_iter(), last);
+            }
+            Err(error) => {
+                tracing::warn!(partition = %owned.assignment.name, "chain could not be read: {error}");
+                self.load_chain(id, lane, LOAD_AGAIN);
+            }
+        }
+    }
+
+    pub(super) fn publish(&mut self, ticket: Ticket, id: PartitionId) {
+        let Some(record) = self.engine.records(ticket).next().cloned() else {
+            return;
+        };
+        let errors = self
+            .partitions
+            .get(&id)
+            .and_then(|owned| {
+                let lane = LaneKey::from_bytes(record.lane())?;
+                let item = owned.lanes.get(&lane)?;
+                Some((item.last_error.clone(), item.attempts))
+            })
+            .unwrap_or_default();
+        let Some(target) = &self.dead_letter else {
+            self.engine.dead_lettered(ticket, Published::Failed);
+            return;
+        };
+        let publish = target.publish(record, errors.0, errors.1);
+        let timeout = self.settings.timeout;
+        self.calls.push(
+            async move {
+                let result = match tokio::time::timeout(timeout, publish).await {
+                    Ok(result) => result,
+                    Err(_) => {
+                        let error = format!("dead-letter target did not answer within {timeout:?}");
+                        Err(PublishError {
+                            target: true,
+                            error,
+                        })
+                    }
+                };
+                StoreFact::Published { ticket, id, result }
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) fn published(
+        &mut self,
+        ticket: Ticket,
+        id: PartitionId,
+        result: Result<(), PublishError>,
+    ) {
+        let record = self.engine.records(ticket).next().cloned();
+        let published = match result {
+            Ok(()) => {
+                if let Some(record) = &record {
+                    self.counters.dead_lettered += 1;
+                    self.notes.record(record, Event::DeadLettered);
+                }
+                Published::Done
+            }
+            Err(error) => {
+                if let (Some(owned), Some(record)) = (self.partitions.get_mut(&id), &record) {
+                    tracing::warn!(record = %record.id(), "dead letter not published: {error}");
+                    if let Some(lane) = LaneKey::from_bytes(record.lane()) {
+                        let errors = owned.errors.entry(lane).or_default();
+                        errors.note(
+                            record.position(),
+                            &format!("dead letter not published: {error}"),
+                            errors.attempts,
+                        );
+                    }
+                }
+                if error.target {
+                    Published::Target
+                } else {
+                    Published::Failed
+                }
+            }
+        };
+        self.engine.dead_lettered(ticket, published);
+    }
+}
+
+/// Says by name when a lane item was deleted or its state changed by another hand than ours.
+fn name_foreign_changes(owned: &Owned, found: &BTreeMap<LaneKey, LaneItem>) {
+    for (lane, known) in &owned.lanes {
+        let state = |item: &LaneItem| item.state;
+        match found.get(lane).map(state) {
+            Some(state) if state == known.state => {}
+            found => {
+                let found: Option<LaneState> = found;
+                tracing::error!(partition = %owned.assignment.name, %lane, known = ?known.state, ?found, "lane item was changed in the store by another hand; it is written anew with the lane's next change");
+            }
+        }
+    }
+}

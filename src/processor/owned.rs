@@ -1,0 +1,167 @@
+//! What the loop keeps of each partition that it owns.
+
+use crate::{
+    checkpoint::Checkpoint,
+    position::Position,
+    record::{Assignment, LaneKey},
+    source::Budget,
+    store::{Commit, DecisionNote, Fence, LaneItem},
+};
+use partitions::{Change, LaneId, Ticket};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::oneshot;
+
+/// A partition of ours.
+pub(super) struct Owned {
+    pub(super) assignment: Arc<Assignment>,
+    pub(super) fence: Fence,
+    /// Highest durable commit.
+    pub(super) number: u64,
+    pub(super) checkpoint: Checkpoint,
+    /// Lane items as the store has them.
+    pub(super) lanes: BTreeMap<LaneKey, LaneItem>,
+    pub(super) budget: Arc<Budget>,
+    /// Records of the log that were not handed over; `None`: the source has not said yet.
+    pub(super) behind: Option<u64>,
+    /// Attempts that the checkpoint knows of records that were not handed over yet.
+    pub(super) attempts: HashMap<Position, u32>,
+    /// What failed tries of open records said.
+    pub(super) errors: HashMap<LaneKey, Errors>,
+    /// Changes that wait for a commit.
+    pub(super) waiting: Vec<Waiting>,
+    /// Effects of answered tries, by their ticket.
+    pub(super) effects: HashMap<Ticket, Vec<(usize, crate::effect::Effect)>>,
+    /// Lanes whose decision does not fit their state: it is cleared.
+    pub(super) clear: Vec<LaneKey>,
+    /// Those of them that a commit in flight clears.
+    pub(super) dropped: Vec<LaneKey>,
+    pub(super) out: Option<OutCommit>,
+    /// Something changed that only a commit makes durable, beside passed records.
+    pub(super) dirty: bool,
+    /// When the last commit went out.
+    pub(super) flushed_at: Duration,
+    /// When the store last proved that we own it (taken before the request was sent).
+    pub(super) proven_at: Duration,
+    /// A read of the checkpoint item, or of the lane items, is out.
+    pub(super) reading: bool,
+    pub(super) reading_lanes: bool,
+    pub(super) lanes_read_at: Duration,
+    /// Not proven: nothing starts.
+    pub(super) held: bool,
+    /// Until then a former owner's tries may run.
+    pub(super) quiet_until: Option<Duration>,
+    /// The claim that this ownership began with, or the last reset of the count.
+    pub(super) claimed_at: Duration,
+    pub(super) unclean_claims: u32,
+    pub(super) kept_at: Duration,
+    /// The source was told this frontier.
+    pub(super) told: Option<Position>,
+    pub(super) leaving: Option<Leaving>,
+    /// Decisions that are being taken.
+    pub(super) taking: u32,
+    /// Taken decisions that this owner acts on. A lane item may have another: taken by a call whose
+    /// answer was lost.
+    pub(super) acted: HashMap<LaneKey, DecisionNote>,
+    /// What stood when the partition was given up.
+    pub(super) left: Option<Standing>,
+}
+
+/// Records of a partition that are in memory and not settled.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Standing {
+    pub(super) buffered: u64,
+    /// Those behind a stopped or parked head.
+    pub(super) held: u64,
+}
+
+/// A partition that we give up.
+pub(super) struct Leaving {
+    pub(super) deadline: Duration,
+    /// Nothing is out in the engine.
+    pub(super) drained: bool,
+    /// The release is out.
+    pub(super) releasing: bool,
+    pub(super) done: Option<oneshot::Sender<()>>,
+}
+
+/// Errors of a lane's head.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Errors {
+    /// Which record.
+    pub(super) of: Option<Position>,
+    pub(super) first: String,
+    pub(super) last: String,
+    /// Attempts used up, this process's view.
+    pub(super) attempts: u32,
+}
+
+impl Errors {
+    pub(super) fn note(&mut self, of: &Position, error: &str, attempts: u32) {
+        if self.of.as_ref() != Some(of) {
+            self.of = Some(of.clone());
+            self.first.clear();
+        }
+        if self.first.is_empty() {
+            self.first = cut(error);
+        }
+        self.last = cut(error);
+        self.attempts = attempts;
+    }
+}
+
+/// Errors are shown in tables and kept in items: 2,000 characters are enough of one.
+fn cut(error: &str) -> String {
+    error.chars().take(2_000).collect()
+}
+
+/// A change that waits to be durable.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) ticket: Ticket,
+    pub(super) lane: LaneId,
+    pub(super) change: Change,
+}
+
+/// The commit that is out.
+pub(super) struct OutCommit {
+    /// Shared with the call that carries it.
+    pub(super) commit: Arc<Commit>,
+    pub(super) tickets: Vec<Waiting>,
+    /// Of each entry of `commit.effects`: its ticket and its record's index in the run.
+    pub(super) effects_of: Vec<(Ticket, u32)>,
+    /// Calls so far.
+    pub(super) calls: u32,
+    /// When it may be sent again; `None`: a call is out.
+    pub(super) again_at: Option<Duration>,
+    pub(super) sent_at: Duration,
+}
+
+impl Owned {
+    /// Whether something waits for a commit at once.
+    pub(super) fn shut(&self) -> bool {
+        !self.waiting.is_empty() || !self.clear.is_empty()
+    }
+
+    /// Lanes whose decision a commit was to clear, and did not.
+    pub(super) fn clear_again(&mut self, commit: &Commit) {
+        for change in &commit.lanes {
+            let pending = self
+                .lanes
+                .get(&change.lane)
+                .is_some_and(|i| i.decision.is_some());
+            let cleared = change.item.as_ref().is_some_and(|i| i.decision.is_none());
+            if pending && cleared && self.dropped.contains(&change.lane) {
+                self.clear.push(change.lane.clone());
+            }
+        }
+    }
+
+    /// The durable frontier.
+    pub(super) fn frontier(&self) -> Option<&Position> {
+        self.checkpoint.frontier()
+    }
+}

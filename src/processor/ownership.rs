@@ -1,0 +1,135 @@
+//! Proof of ownership: an acknowledged commit or a consistent read. No try starts that could still
+//! run when another worker may have taken over.
+
+use super::{Processor, StoreFact};
+use crate::{
+    history::Event,
+    source::SourceError,
+    store::{LaneState, Ownership, StoreError},
+};
+use futures_util::FutureExt;
+use partitions::PartitionId;
+use std::{sync::Arc, time::Duration};
+
+/// Wait before a proof that failed is asked for again.
+const PROVE_AGAIN: Duration = Duration::from_millis(500);
+
+impl Processor {
+    /// The partition is somebody else's: nothing of it starts or is written any more.
+    pub(super) fn fenced(&mut self, id: PartitionId, why: &str) {
+        let Some(owned) = self.partitions.remove(&id) else {
+            return;
+        };
+        self.counters.fenced += 1;
+        let name = owned.assignment.name.clone();
+        tracing::error!(partition = %name, "{why}");
+        self.notes.partition(&owned, Event::Refused { why });
+        self.notes
+            .partition(&owned, Event::Revoked { clean: false });
+        self.names.remove(&name);
+        self.engine.revoke(id);
+        // An embedded source never claims again by itself: who took over is the operator's choice.
+        self.fail_source(
+            &name.source,
+            SourceError::Refused {
+                what: why.to_owned(),
+            },
+        );
+    }
+
+    /// Reads a partition's checkpoint item: proof that it is still ours.
+    pub(super) fn prove(&mut self, id: PartitionId) {
+        let Some(owned) = self.partitions.get_mut(&id) else {
+            return;
+        };
+        if std::mem::replace(&mut owned.reading, true) {
+            return;
+        }
+        let (store, name, asked) = (
+            Arc::clone(&self.store),
+            owned.assignment.name.clone(),
+            self.now,
+        );
+        self.calls.push(
+            async move {
+                StoreFact::Proof {
+                    id,
+                    asked,
+                    found: store.ownership(&name).await,
+                }
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) fn proof(
+        &mut self,
+        id: PartitionId,
+        asked: Duration,
+        found: Result<Option<Ownership>, StoreError>,
+    ) {
+        let Some(owned) = self.partitions.get_mut(&id) else {
+            return;
+        };
+        owned.reading = false;
+        let fence = owned.fence;
+        match found {
+            Ok(Some(o)) if o.worker == Some(fence.worker) && o.epoch == fence.epoch => {
+                owned.proven_at = owned.proven_at.max(asked);
+                self.check_proofs();
+            }
+            Ok(found) => {
+                let (worker, epoch) = found.map_or((None, 0), |o| (o.worker, o.epoch));
+                let partition = owned.assignment.name.clone();
+                let error = StoreError::Fenced {
+                    partition,
+                    worker,
+                    epoch,
+                };
+                self.fenced(id, &error.to_string());
+            }
+            Err(error) => {
+                tracing::warn!(partition = %owned.assignment.name, "ownership is not proven: {error}");
+                self.proofs_due = self.now + PROVE_AGAIN;
+            }
+        }
+    }
+
+    /// Holds partitions whose ownership is not proven for as long as a try may take, and asks for
+    /// proof in time where there is work.
+    pub(super) fn check_proofs(&mut self) {
+        let trust = self.settings.drain.saturating_sub(self.settings.timeout);
+        let mut next = self.now + trust / 2;
+        let mut ask = Vec::new();
+        for (&id, owned) in &mut self.partitions {
+            let quiet = owned.quiet_until.is_some_and(|until| until > self.now);
+            let stale = self.now + self.settings.timeout > owned.proven_at + self.settings.drain;
+            if owned.held != (stale || quiet) {
+                owned.held = stale || quiet;
+                self.engine.hold(id, owned.held);
+            }
+            if let Some(until) = owned.quiet_until.filter(|_| quiet) {
+                next = next.min(until);
+            }
+            let busy = self.engine.figures(id).is_some_and(|f| f.buffered > 0)
+                || owned
+                    .lanes
+                    .values()
+                    .any(|item| item.state == LaneState::Draining || item.decision.is_some());
+            if busy {
+                if self.now >= owned.proven_at + trust / 2 {
+                    ask.push(id);
+                } else {
+                    next = next.min(owned.proven_at + trust / 2);
+                }
+            }
+            if !stale {
+                next = next.min(owned.proven_at + trust + Duration::from_nanos(1));
+            }
+        }
+        self.proofs_due = next;
+        for id in ask {
+            self.prove(id);
+        }
+    }
+}

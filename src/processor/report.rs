@@ -1,0 +1,126 @@
+//! What this process did, for `--report`.
+
+use crate::position::Position;
+use serde::Serialize;
+use std::time::Duration;
+
+/// Counters of the loop.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counters {
+    pub(super) done: u64,
+    pub(super) dead_lettered: u64,
+    pub(super) skipped: u64,
+    pub(super) tries: u64,
+    pub(super) retries: u64,
+    pub(super) rejected: u64,
+    pub(super) in_flight_peak: u32,
+    /// Writes refused because another worker owns the partition.
+    pub(super) fenced: u64,
+    /// Capacity that the store counted.
+    pub(super) write_units: f64,
+}
+
+/// The report of one process alone; `"format": 1`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Report {
+    /// Of this format.
+    pub format: u32,
+    /// done + parked + held + dead_lettered + skipped.
+    pub records: u64,
+    /// Passed by the handler.
+    pub done: u64,
+    /// Heads that failed for good and stand in a stopped or parked lane.
+    pub parked: u64,
+    /// Records behind them.
+    pub held: u64,
+    /// Published to the dead-letter target.
+    pub dead_lettered: u64,
+    /// Skipped by an operator.
+    pub skipped: u64,
+    /// Handler calls, counted per record.
+    pub tries: u64,
+    /// Tries that failed and will be or were repeated.
+    pub retries: u64,
+    /// Records rejected for good by the handler or by an effect's condition.
+    pub rejected: u64,
+    /// Most handler calls in flight at once.
+    pub in_flight_peak: u32,
+    /// Milliseconds from start to end.
+    pub elapsed_ms: u64,
+    /// Done records per second.
+    pub records_per_second: f64,
+    /// Refused writes: another worker owns the partition.
+    pub fenced: u64,
+    /// Write request units that the store counted.
+    pub write_units: f64,
+    /// Lanes that are stopped at the end.
+    pub stopped_lanes: Vec<ReportedLane>,
+    /// Lanes that are parked at the end.
+    pub parked_lanes: Vec<ReportedLane>,
+    /// Each partition at the end.
+    pub partitions: Vec<ReportedPartition>,
+}
+
+/// A lane that is not live.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct ReportedLane {
+    /// Source.
+    pub source: String,
+    /// Partition.
+    pub partition: String,
+    /// Key as text, or what kind of lane it is.
+    pub key: String,
+    /// Its head.
+    pub position: Position,
+    /// What its last try said.
+    pub error: String,
+    /// Attempts used up.
+    pub attempts: u32,
+}
+
+/// A partition.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct ReportedPartition {
+    /// Source.
+    pub source: String,
+    /// Partition.
+    pub partition: String,
+    /// Last record of the durable settled prefix.
+    pub frontier: Option<Position>,
+    /// Records after the frontier that are not settled.
+    pub lag: u64,
+}
+
+impl Report {
+    pub(super) fn new(counters: &Counters, elapsed: Duration) -> Self {
+        let seconds = elapsed.as_secs_f64();
+        Self {
+            format: 1,
+            records: 0,
+            done: counters.done,
+            parked: 0,
+            held: 0,
+            dead_lettered: counters.dead_lettered,
+            skipped: counters.skipped,
+            tries: counters.tries,
+            retries: counters.retries,
+            rejected: counters.rejected,
+            in_flight_peak: counters.in_flight_peak,
+            elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            records_per_second: if seconds > 0.0 {
+                (counters.done as f64 / seconds * 10.0).round() / 10.0
+            } else {
+                0.0
+            },
+            fenced: counters.fenced,
+            write_units: counters.write_units,
+            stopped_lanes: Vec::new(),
+            parked_lanes: Vec::new(),
+            partitions: Vec::new(),
+        }
+    }
+
+    pub(super) fn sum_up(&mut self) {
+        self.records = self.done + self.parked + self.held + self.dead_lettered + self.skipped;
+    }
+}

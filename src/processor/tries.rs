@@ -1,0 +1,250 @@
+//! Handler calls that are out. A try is polled once where it starts; only a pending one is kept.
+
+use crate::{
+    handler::{Answer, Target},
+    record::Run,
+};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{AbortHandle, Abortable, Aborted, BoxFuture, CatchUnwind},
+    stream::FuturesUnordered,
+};
+use partitions::{PartitionId, Ticket};
+use std::{
+    any::Any,
+    collections::{HashMap, VecDeque},
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+use tokio::task::JoinHandle;
+
+/// First polls that take longer on average make a handler CPU-bound: its tries move to the
+/// runtime's other threads.
+const FIRST_POLL_MAX: Duration = Duration::from_micros(5);
+/// While tries are spawned, one in so many is polled here to see whether that still pays.
+const PROBE_EVERY: u32 = 64;
+
+/// How a try ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The handler answered.
+    Answered(Answer),
+    /// It panicked, with this message.
+    Panicked(String),
+    /// It overran `timeout`, and its future is dropped.
+    TimedOut,
+}
+
+/// A try that is out.
+#[derive(Debug)]
+pub(super) struct Out {
+    pub(super) run: Run,
+    /// Under which ownership it started.
+    pub(super) partition: PartitionId,
+    /// The try's number in the history.
+    pub(super) number: u64,
+}
+
+/// All tries of this process.
+pub(super) struct Tries {
+    target: Arc<dyn Target>,
+    timeout: Duration,
+    pending: FuturesUnordered<Try>,
+    out: HashMap<Ticket, (Out, Abort)>,
+    /// All tries have the same timeout, so their deadlines are in order of their starts.
+    deadlines: VecDeque<(Duration, Ticket)>,
+    numbers: u64,
+    spawning: bool,
+    since_probe: u32,
+}
+
+impl Tries {
+    pub(super) fn new(target: Arc<dyn Target>, timeout: Duration) -> Self {
+        Self {
+            target,
+            timeout,
+            pending: FuturesUnordered::new(),
+            out: HashMap::new(),
+            deadlines: VecDeque::new(),
+            numbers: 0,
+            spawning: false,
+            since_probe: 0,
+        }
+    }
+
+    /// The number that the next try will have.
+    pub(super) fn next_number(&self) -> u64 {
+        self.numbers + 1
+    }
+
+    /// Starts a try; gives it back when it ended at once.
+    pub(super) fn start(
+        &mut self,
+        ticket: Ticket,
+        partition: PartitionId,
+        run: Run,
+        now: Duration,
+    ) -> Option<(Out, Ended)> {
+        self.numbers += 1;
+        let future = Arc::clone(&self.target).try_run(run.clone());
+        let out = Out {
+            run,
+            partition,
+            number: self.numbers,
+        };
+        let mut future = AssertUnwindSafe(future).catch_unwind();
+        self.since_probe += 1;
+        let (body, abort) = if self.spawning && self.since_probe < PROBE_EVERY {
+            let handle = tokio::spawn(future);
+            let abort = Abort::Spawned(handle.abort_handle());
+            (Body::Spawned(handle), abort)
+        } else {
+            self.since_probe = 0;
+            match Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(end) => return Some((out, Ended::from(Ok(end)))),
+                Poll::Pending => {
+                    let (abort, registration) = AbortHandle::new_pair();
+                    (
+                        Body::Here(Abortable::new(future, registration)),
+                        Abort::Here(abort),
+                    )
+                }
+            }
+        };
+        self.pending.push(Try { ticket, body });
+        self.out.insert(ticket, (out, abort));
+        self.deadlines.push_back((now + self.timeout, ticket));
+        None
+    }
+
+    /// Tells how long the first polls of a turn took.
+    pub(super) fn took(&mut self, elapsed: Duration, starts: u32) {
+        if starts > 0 && (!self.spawning || self.since_probe == 0) {
+            self.spawning = elapsed / starts > FIRST_POLL_MAX;
+        }
+    }
+
+    /// A try that has ended by now.
+    pub(super) fn ended(&mut self) -> Option<(Ticket, Out, Ended)> {
+        let (ticket, end) = self.pending.next().now_or_never().flatten()?;
+        self.take(ticket, end)
+    }
+
+    /// Waits for a try to end.
+    pub(super) async fn next(&mut self) -> Option<(Ticket, Out, Ended)> {
+        let (ticket, end) = self.pending.next().await?;
+        self.take(ticket, end)
+    }
+
+    fn take(&mut self, ticket: Ticket, end: Ended) -> Option<(Ticket, Out, Ended)> {
+        let (out, _) = self.out.remove(&ticket)?;
+        Some((ticket, out, end))
+    }
+
+    /// Drops the futures of tries that overran; each ends when its future is really gone.
+    pub(super) fn expire(&mut self, now: Duration) {
+        while let Some(&(deadline, ticket)) = self.deadlines.front() {
+            match self.out.get(&ticket) {
+                Some(_) if deadline > now => return,
+                Some((_, abort)) => abort.abort(),
+                None => {}
+            }
+            self.deadlines.pop_front();
+        }
+    }
+
+    /// When the next try overruns.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.deadlines.front().map(|(at, _)| *at)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Ids of the first records of the tries that are out.
+    pub(super) fn ids(&self) -> Vec<String> {
+        let mut ids: Vec<String> = self
+            .out
+            .values()
+            .map(|(out, _)| out.run.id().to_owned())
+            .collect();
+        ids.sort();
+        ids
+    }
+}
+
+type Caught = CatchUnwind<AssertUnwindSafe<BoxFuture<'static, Answer>>>;
+type CaughtEnd = Result<Answer, Box<dyn Any + Send>>;
+
+/// Drops a try's future.
+enum Abort {
+    Here(AbortHandle),
+    Spawned(tokio::task::AbortHandle),
+}
+
+impl Abort {
+    fn abort(&self) {
+        match self {
+            Self::Here(handle) => handle.abort(),
+            Self::Spawned(handle) => handle.abort(),
+        }
+    }
+}
+
+struct Try {
+    ticket: Ticket,
+    body: Body,
+}
+
+enum Body {
+    Here(Abortable<Caught>),
+    Spawned(JoinHandle<CaughtEnd>),
+}
+
+impl Drop for Try {
+    fn drop(&mut self) {
+        // A processor that is dropped leaves no try behind.
+        if let Body::Spawned(handle) = &self.body {
+            handle.abort();
+        }
+    }
+}
+
+impl Future for Try {
+    type Output = (Ticket, Ended);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let ticket = self.ticket;
+        let end = match &mut self.body {
+            Body::Here(future) => Pin::new(future).poll(cx).map(Ended::from),
+            Body::Spawned(handle) => Pin::new(handle).poll(cx).map(|joined| match joined {
+                Ok(end) => Ended::from(Ok(end)),
+                Err(error) if error.is_cancelled() => Ended::TimedOut,
+                Err(error) => Ended::Panicked(error.to_string()),
+            }),
+        };
+        end.map(|end| (ticket, end))
+    }
+}
+
+impl From<Result<CaughtEnd, Aborted>> for Ended {
+    fn from(end: Result<CaughtEnd, Aborted>) -> Self {
+        match end {
+            Ok(Ok(answer)) => Self::Answered(answer),
+            Ok(Err(panic)) => {
+                let text = panic
+                    .downcast_ref::<&str>()
+                    .map(|s| (*s).to_owned())
+                    .or_else(|| panic.downcast_ref::<String>().cloned())
+                    .unwrap_or_else(|| "no message".to_owned());
+                Self::Panicked(format!("handler panicked: {text}"))
+            }
+            Err(_) => Self::TimedOut,
+        }
+    }
+}
