@@ -3,18 +3,27 @@
 
 pub mod audit;
 pub mod checkpoint;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
+pub mod config;
 pub mod effect;
 pub mod handler;
 pub mod history;
 pub mod position;
 pub mod processor;
 pub mod record;
+#[cfg(feature = "local")]
+pub mod run;
 pub mod source;
 #[cfg(feature = "local")]
 pub mod sqlite;
 pub mod store;
 
+pub use config::{Config, ConfigErrors, SourceConfig};
 pub use effect::{Condition, Effect};
 pub use handler::{Answer, Done, Failure, Handler, each, each_with};
 pub use position::Position;
 pub use record::{Record, Run};
+#[cfg(feature = "local")]
+pub use run::{RunError, RunOptions, run, run_until};

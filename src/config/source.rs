@@ -1,0 +1,314 @@
+//! `[sources.NAME]`.
+
+use super::{
+    Property,
+    read::{self, Section},
+    secret,
+    tree::{Node, Value},
+};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Where records come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SourceConfig {
+    /// `NAME` of `[sources.NAME]`: its identity in store, logs and metrics. Another name begins from
+    /// nothing. 1 to 64 of `a-z 0-9 -`.
+    pub name: String,
+    /// `type` and its keys.
+    pub kind: SourceKind,
+    /// `start`: where reading begins without a checkpoint. Default `None`: `earliest`, but `refuse` when a
+    /// Kafka group has committed offsets. `latest` leaves out what the log holds already. Not for `sqs`.
+    pub start: Option<StartAt>,
+    /// `on_gap`: the checkpoint does not fit the log (older than its retention, ahead of its end,
+    /// another log of the same name). Default `refuse`: end with an error that names both. The others lose
+    /// or repeat records, and say how many. Not for `sqs`.
+    pub on_gap: OnGap,
+}
+
+/// `type` of a source.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SourceKind {
+    /// `type = "local"`: a topic of an embedded log.
+    Local {
+        /// `path`: its file. Default `lanekeeper.db`.
+        path: PathBuf,
+        /// `topic`. Required.
+        topic: String,
+        /// `retention`: when records that every consumer has settled are deleted. Default `forever`.
+        retention: Retention,
+    },
+    /// `type = "kafka"`.
+    Kafka {
+        /// `bootstrap_servers`: `host:port`, separated by commas. Required.
+        bootstrap_servers: String,
+        /// `topics`. Required.
+        topics: Vec<String>,
+        /// `group_id`. Default: the app.
+        group_id: String,
+        /// `properties`: to librdkafka. Default: none. Values are text, numbers, booleans, or
+        /// `{ env = "…" }` and `{ file = "…" }` for secrets.
+        properties: BTreeMap<String, Property>,
+    },
+    /// `type = "kinesis"`.
+    Kinesis {
+        /// `arn`: of the stream, or of a registered consumer. Required.
+        arn: String,
+    },
+    /// `type = "sqs"`.
+    Sqs {
+        /// `queue_url`. Required.
+        queue_url: String,
+        /// `arn`: how a Lambda event names the queue. Default: derived from nothing; needed in Lambda.
+        arn: Option<String>,
+    },
+}
+
+/// `start`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StartAt {
+    /// The log's first record.
+    Earliest,
+    /// Behind the log's last record.
+    Latest,
+    /// An error.
+    Refuse,
+    /// The first record of this time or later, in milliseconds since 1970.
+    Time(i64),
+}
+
+/// `on_gap`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnGap {
+    /// An error.
+    Refuse,
+    /// Go on at the first record that there is.
+    Earliest,
+    /// Go on behind the last one.
+    Latest,
+}
+
+/// `retention`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Retention {
+    /// Nothing is deleted.
+    Forever,
+    /// What is older, and settled by every consumer, is deleted.
+    For(Duration),
+}
+
+impl SourceConfig {
+    /// A topic of an embedded log, with defaults.
+    pub fn local(name: &str, path: impl Into<PathBuf>, topic: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: SourceKind::Local {
+                path: path.into(),
+                topic: topic.to_owned(),
+                retention: Retention::Forever,
+            },
+            start: None,
+            on_gap: OnGap::Refuse,
+        }
+    }
+
+    /// The source's `type`.
+    pub fn type_name(&self) -> &'static str {
+        match self.kind {
+            SourceKind::Local { .. } => "local",
+            SourceKind::Kafka { .. } => "kafka",
+            SourceKind::Kinesis { .. } => "kinesis",
+            SourceKind::Sqs { .. } => "sqs",
+        }
+    }
+}
+
+pub(super) const TYPES: &[(&str, &str)] = &[
+    ("local", "local"),
+    ("kafka", "kafka"),
+    ("kinesis", "kinesis"),
+    ("sqs", "sqs"),
+];
+
+/// What lanekeeper itself decides about a Kafka consumer.
+const PROPERTIES_OURS: [&str; 8] = [
+    "bootstrap.servers",
+    "metadata.broker.list",
+    "group.id",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "auto.offset.reset",
+    "enable.partition.eof",
+    "partition.assignment.strategy",
+];
+
+/// Reads one source; `None` when it cannot be told what it is.
+pub(super) fn source(
+    name: &str,
+    mut section: Section<'_>,
+    app: &str,
+    base: &Path,
+) -> Option<SourceConfig> {
+    let what = "one of `local`, `kafka`, `kinesis`, `sqs`";
+    let Some(kind) = section.required("type", what, read::choice(TYPES)) else {
+        // Without a type there is no telling which keys are wrong.
+        return None;
+    };
+    let kind_of_source = match kind {
+        "local" => local(&mut section, base),
+        "kafka" => kafka(&mut section, app, base),
+        "kinesis" => section
+            .required("arn", "of the stream", read::text)
+            .map(|arn| SourceKind::Kinesis { arn }),
+        _ => {
+            let arn = section.optional("arn", read::text);
+            section
+                .required("queue_url", "of the queue", read::text)
+                .map(|queue_url| SourceKind::Sqs { queue_url, arn })
+        }
+    };
+    // A queue has no positions to start from.
+    let (start, on_gap) = if kind == "sqs" {
+        (None, OnGap::Refuse)
+    } else {
+        (
+            section.optional("start", start_at),
+            section.get("on_gap", OnGap::Refuse, read::choice(ON_GAP)),
+        )
+    };
+    section.finish(&format!(" of a source of type \"{kind}\""));
+    Some(SourceConfig {
+        name: name.to_owned(),
+        kind: kind_of_source?,
+        start,
+        on_gap,
+    })
+}
+
+const ON_GAP: &[(&str, OnGap)] = &[
+    ("refuse", OnGap::Refuse),
+    ("earliest", OnGap::Earliest),
+    ("latest", OnGap::Latest),
+];
+
+fn local(section: &mut Section<'_>, base: &Path) -> Option<SourceKind> {
+    let path = section.get("path", base.join(super::LOCAL_FILE), read::path(base));
+    let retention = section.get("retention", Retention::Forever, retention);
+    let topic = section.required("topic", "the topic to read, as in `put --topic`", topic)?;
+    Some(SourceKind::Local {
+        path,
+        topic,
+        retention,
+    })
+}
+
+/// Most characters of a topic's name, as in Kafka.
+const TOPIC_MAX: usize = 249;
+
+/// The name of a topic of an embedded log.
+pub(super) fn topic(node: &Node) -> Result<String, String> {
+    read::name(TOPIC_MAX, "`A-Z`, `a-z`, `0-9`, `.`, `_`, `-`", |c| {
+        c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+    })(node)
+}
+
+fn kafka(section: &mut Section<'_>, app: &str, base: &Path) -> Option<SourceKind> {
+    let servers = section.required(
+        "bootstrap_servers",
+        "`host:port`, separated by commas",
+        read::text,
+    );
+    let topics = section.required("topics", "a list of topics", read::texts);
+    let group_id = section.get("group_id", app.to_owned(), read::text);
+    let properties = section
+        .optional_secret("properties", properties(base))
+        .unwrap_or_default();
+    for ours in PROPERTIES_OURS {
+        if properties.contains_key(ours) {
+            let message = format!(
+                "`{}` holds `{ours}`, which lanekeeper sets itself: remove it",
+                section.full("properties")
+            );
+            section.problem("properties", message);
+        }
+    }
+    Some(SourceKind::Kafka {
+        bootstrap_servers: servers?,
+        topics: topics?,
+        group_id,
+        properties,
+    })
+}
+
+fn properties(base: &Path) -> impl FnOnce(&Node) -> Result<BTreeMap<String, Property>, String> {
+    move |node| {
+        let Value::Table(table) = &node.value else {
+            return Err("a table such as { \"security.protocol\" = \"SASL_SSL\" }".to_owned());
+        };
+        let mut properties = BTreeMap::new();
+        for (key, node) in &table.0 {
+            let value = match &node.value {
+                Value::Text(text) | Value::Number(text) => Property::Text(text.clone()),
+                Value::Bool(flag) => Property::Text(flag.to_string()),
+                Value::Table(_) => secret::secret(base)(node)
+                    .map(Property::Secret)
+                    .map_err(|expected| format!("`{key}` to be {expected}"))?,
+                Value::Datetime(_) | Value::List(_) => {
+                    return Err(format!(
+                        "`{key}` to be text, a number, a boolean, `{{ env = \"NAME\" }}` or `{{ file = \"PATH\" }}`"
+                    ));
+                }
+            };
+            properties.insert(key.clone(), value);
+        }
+        Ok(properties)
+    }
+}
+
+fn start_at(node: &Node) -> Result<StartAt, String> {
+    let expected = || {
+        "one of `earliest`, `latest`, `refuse`, or a time such as { time = \"2026-11-23T08:00:00Z\" }"
+            .to_owned()
+    };
+    let time = match &node.value {
+        Value::Table(table) => match table.0.as_slice() {
+            [(key, time)] if key == "time" => time,
+            _ => return Err(expected()),
+        },
+        Value::Text(_)
+        | Value::Number(_)
+        | Value::Bool(_)
+        | Value::Datetime(_)
+        | Value::List(_) => {
+            return match read::text(node).as_deref() {
+                Ok("earliest") => Ok(StartAt::Earliest),
+                Ok("latest") => Ok(StartAt::Latest),
+                Ok("refuse") => Ok(StartAt::Refuse),
+                _ => Err(expected()),
+            };
+        }
+    };
+    let text = match &time.value {
+        // TOML's own date-times are meant as well; without an offset they are no moment.
+        Value::Datetime(text) | Value::Text(text) => text,
+        Value::Number(_) | Value::Bool(_) | Value::List(_) | Value::Table(_) => {
+            return Err(expected());
+        }
+    };
+    let timestamp: jiff::Timestamp = text.parse().map_err(|_| expected())?;
+    Ok(StartAt::Time(timestamp.as_millisecond()))
+}
+
+fn retention(node: &Node) -> Result<Retention, String> {
+    let text = read::text(node)?;
+    if text == "forever" {
+        return Ok(Retention::Forever);
+    }
+    match super::quantity::duration(&text) {
+        Some(age) if !age.is_zero() => Ok(Retention::For(age)),
+        Some(_) | None => Err("`forever`, or an age with its unit, such as \"7d\"".to_owned()),
+    }
+}

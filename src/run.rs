@@ -1,0 +1,185 @@
+//! Puts a worker together from its configuration: store, lock, sources, handler, history.
+
+use crate::{
+    config::{Config, ConfigErrors, StoreKind},
+    handler::{Handler, Rust},
+    processor::{Outcome, Report, Stop},
+    source::{SourceError, local::lock::LockError},
+    sqlite::{Access, DatabaseError},
+    store::{Store, sqlite::SqliteStore},
+};
+use std::{future::Future, io, path::PathBuf, sync::Arc};
+use tokio::sync::mpsc;
+
+mod machine;
+mod target;
+mod worker;
+
+pub(crate) use machine::Signals;
+pub use machine::{MachineClock, terminated};
+pub use target::{TargetError, target};
+pub(crate) use worker::Worker;
+
+/// How a worker runs, beside its configuration.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RunOptions {
+    /// End when idle.
+    pub until_idle: bool,
+    /// Take an embedded log over from a holder that is frozen.
+    pub take_over: bool,
+    /// Append what happens to this file, as JSON lines.
+    pub history: Option<PathBuf>,
+}
+
+/// Runs a worker with a Rust handler until SIGINT or SIGTERM drains it; a second one quits at once.
+///
+/// # Errors
+/// When it cannot start, when a source or the store ends it, or when it could not drain in time.
+pub async fn run(config: &Config, handler: impl Handler) -> Result<Report, RunError> {
+    let (stop, stops) = mpsc::unbounded_channel();
+    let mut signals = Signals::new().map_err(RunError::Signals)?;
+    let worker = Worker::open(config, Arc::new(Rust(handler)), &RunOptions::default())?;
+    let pass_on = async {
+        for next in [Stop::Drain, Stop::Quit] {
+            signals.next().await;
+            // The loop that has ended needs no word any more.
+            let _ = stop.send(next);
+        }
+        std::future::pending().await
+    };
+    tokio::select! { biased;
+        (report, outcome) = worker.drive(stops) => ended(report, outcome),
+        never = pass_on => never,
+    }
+}
+
+/// Runs a worker with a Rust handler until it is idle (where `options` say so) or `stop` ends, which
+/// drains it. No signal is handled.
+///
+/// # Errors
+/// When it cannot start, when a source or the store ends it, or when it could not drain in time.
+pub async fn run_until(
+    config: &Config,
+    handler: impl Handler,
+    options: RunOptions,
+    stop: impl Future<Output = ()>,
+) -> Result<Report, RunError> {
+    let (sender, stops) = mpsc::unbounded_channel();
+    let worker = Worker::open(config, Arc::new(Rust(handler)), &options)?;
+    let pass_on = async {
+        stop.await;
+        let _ = sender.send(Stop::Drain);
+        std::future::pending().await
+    };
+    tokio::select! { biased;
+        (report, outcome) = worker.drive(stops) => ended(report, outcome),
+        never = pass_on => never,
+    }
+}
+
+fn ended(report: Report, outcome: Outcome) -> Result<Report, RunError> {
+    let report = Box::new(report);
+    match outcome {
+        Outcome::Idle | Outcome::Drained => Ok(*report),
+        Outcome::Abandoned(records) => Err(RunError::Abandoned { records, report }),
+        Outcome::Source(error) => Err(RunError::Source { error, report }),
+        Outcome::Store(what) => Err(RunError::StoreFailed { what, report }),
+    }
+}
+
+/// Opens the store that a configuration names.
+///
+/// # Errors
+/// When its file cannot be opened or is not ours.
+pub fn open_store(config: &Config, access: Access) -> Result<Arc<dyn Store>, RunError> {
+    match &config.store.kind {
+        StoreKind::Local { path } => {
+            if access != Access::Create && !path.exists() {
+                return Err(RunError::NoStore(path.clone()));
+            }
+            let store = SqliteStore::open(path, access, &config.app)?;
+            Ok(Arc::new(store))
+        }
+        StoreKind::Dynamodb { .. } => Err(RunError::NotBuilt {
+            what: "store.type",
+            feature: "dynamodb",
+        }),
+    }
+}
+
+/// Why a worker did not start, or ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration, all that is wrong with it.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The store's file.
+    #[error("the store cannot be opened: {0}")]
+    Store(#[from] DatabaseError),
+    /// There is no such file, and it was not to be created.
+    #[error(
+        "there is no store `{}` yet: `run`, `put` or `store init` creates it; or is `store.path` another one?",
+        .0.display()
+    )]
+    NoStore(PathBuf),
+    /// This build has no such part; a checked configuration does not ask for it.
+    #[error("`{what}`: this build has no `{feature}`")]
+    NotBuilt {
+        /// The key.
+        what: &'static str,
+        /// What it names.
+        feature: &'static str,
+    },
+    /// Somebody else runs the app on this log, or its lock cannot be had.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The handler cannot be used.
+    #[error(transparent)]
+    Handler(#[from] TargetError),
+    /// The history file cannot be opened.
+    #[error("the history file `{}` cannot be opened: {error}", .path.display())]
+    History {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The dead-letter target cannot be used.
+    #[error("the dead-letter target cannot be used: {0}")]
+    DeadLetter(io::Error),
+    /// Signals cannot be waited for.
+    #[error("cannot wait for signals: {0}")]
+    Signals(io::Error),
+    /// The drain's deadline passed or it was told to quit: these records were out. What is durable
+    /// stands, and they run again at the next start.
+    #[error("{} in flight when the drain ended: {}", counted(.records.len()), .records.join(", "))]
+    Abandoned {
+        /// Their ids.
+        records: Vec<String>,
+        /// What was done.
+        report: Box<Report>,
+    },
+    /// A source ended with an error.
+    #[error("{error}")]
+    Source {
+        /// Which one.
+        error: SourceError,
+        /// What was done.
+        report: Box<Report>,
+    },
+    /// A claim or the store failed for good.
+    #[error("the store failed: {what}")]
+    StoreFailed {
+        /// What it said.
+        what: String,
+        /// What was done.
+        report: Box<Report>,
+    },
+}
+
+fn counted(records: usize) -> String {
+    match records {
+        1 => "1 record was".to_owned(),
+        n => format!("{n} records were"),
+    }
+}

@@ -1,0 +1,82 @@
+//! What the machine tells a worker: the time, and signals.
+
+use crate::processor::Clock;
+use rustix::time::{ClockId, clock_gettime};
+use std::{io, time::Duration};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The machine's clock that goes on while it sleeps: the same for all its processes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MachineClock;
+
+impl Clock for MachineClock {
+    fn now(&self) -> Duration {
+        #[cfg(target_os = "linux")]
+        let clock = ClockId::Boottime;
+        #[cfg(not(target_os = "linux"))]
+        let clock = ClockId::Monotonic;
+        let time = clock_gettime(clock);
+        Duration::new(
+            u64::try_from(time.tv_sec).unwrap_or(0),
+            u32::try_from(time.tv_nsec).unwrap_or(0),
+        )
+    }
+
+    fn wall_millis(&self) -> i64 {
+        jiff::Timestamp::now().as_millisecond()
+    }
+}
+
+/// SIGINT and SIGTERM.
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// From here on they do not end the process. Within a runtime.
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// The next one.
+    pub(crate) async fn next(&mut self) {
+        let more = tokio::select! {
+            more = self.interrupt.recv() => more,
+            more = self.terminate.recv() => more,
+        };
+        if more.is_none() {
+            // The runtime hands out no more signals: nobody will come.
+            std::future::pending().await
+        }
+    }
+}
+
+/// Ends with the first SIGINT or SIGTERM. Where signals cannot be waited for, they end the process
+/// as ever.
+pub async fn terminated() {
+    match Signals::new() {
+        Ok(mut signals) => signals.next().await,
+        Err(error) => {
+            tracing::warn!("signals end this process at once: {error}");
+            std::future::pending().await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_goes_on() {
+        let clock = MachineClock;
+        let before = clock.now();
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(clock.now() > before);
+        assert!(clock.wall_millis() > 1_700_000_000_000);
+    }
+}

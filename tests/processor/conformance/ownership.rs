@@ -1,0 +1,211 @@
+//! Claim, fence, release.
+
+use super::{Bench, DONE, Owner, Spoil, change, item, lane, note, park, partition, worker};
+use lanekeeper::store::{CommitError, DecideError, Fence, LaneState, StoreError, Verb};
+use std::{collections::BTreeSet, sync::Arc};
+
+pub(super) async fn a_first_claim_makes_the_item(bench: &dyn Bench) {
+    let store = bench.open("billing");
+    let p = partition("a/0");
+    assert_eq!(store.ownership(&p).await, Ok(None));
+    let worker = worker();
+    let claimed = store.claim(&p, worker).await.expect("claim");
+    assert_eq!(claimed.unclean, None);
+    assert_eq!(claimed.lanes, []);
+    let ownership = claimed.ownership;
+    assert_eq!(
+        (ownership.worker, ownership.epoch, ownership.generation),
+        (Some(worker), 1, 0)
+    );
+    assert_eq!((ownership.commit, ownership.unclean_claims), (0, 0));
+    assert_eq!(ownership.checkpoint, None);
+    assert_eq!(store.ownership(&p).await, Ok(Some(ownership)));
+    // Another app, source or partition is another item.
+    assert_eq!(bench.open("other").ownership(&p).await, Ok(None));
+    assert_eq!(store.ownership(&partition("a/1")).await, Ok(None));
+}
+
+pub(super) async fn a_claim_after_a_release_is_clean(bench: &dyn Bench) {
+    let store = bench.open("billing");
+    let p = partition("a/0");
+    let mut first = Owner::of(&store, &p).await;
+    let commit = first.next(5);
+    assert_eq!(first.commit(&commit).await, Ok(DONE));
+    assert_eq!(store.release(&p, first.fence).await, Ok(()));
+    let between = store.ownership(&p).await.expect("read").expect("an item");
+    assert_eq!((between.worker, between.epoch), (None, 1));
+    let claimed = store.claim(&p, worker()).await.expect("claim");
+    assert_eq!(claimed.unclean, None);
+    assert_eq!((claimed.ownership.epoch, claimed.ownership.commit), (2, 0));
+    assert_eq!(claimed.ownership.unclean_claims, 0);
+    assert_eq!(claimed.ownership.checkpoint, Some(commit.checkpoint));
+}
+
+pub(super) async fn claims_that_find_a_worker_are_unclean_and_counted(bench: &dyn Bench) {
+    let store = bench.open("billing");
+    let p = partition("a/0");
+    let mut before = None;
+    for n in 0..4 {
+        let worker = worker();
+        let claimed = store.claim(&p, worker).await.expect("claim");
+        assert_eq!(claimed.unclean, before, "claim {n}");
+        assert_eq!(claimed.ownership.unclean_claims, n);
+        assert_eq!(claimed.ownership.epoch, u64::from(n) + 1);
+        before = Some(worker);
+    }
+    let fence = Fence {
+        worker: before.expect("claimed"),
+        epoch: 4,
+    };
+    assert_eq!(store.release(&p, fence).await, Ok(()));
+    let claimed = store.claim(&p, worker()).await.expect("claim");
+    assert_eq!(claimed.ownership.unclean_claims, 0, "released cleanly");
+}
+
+pub(super) async fn the_former_owner_is_fenced(bench: &dyn Bench) {
+    let store = bench.open("billing");
+    let p = partition("a/0");
+    let mut former = Owner::of(&store, &p).await;
+    let stopped = item("a", LaneState::Stopped, 3, None);
+    former.change(2, change("a", None, Some(stopped))).await;
+    let owner = Owner::of(&bench.open("billing"), &p).await;
+    let before = store.ownership(&p).await.expect("read");
+    let late = former.next(9);
+    let Err(CommitError::Fenced {
+        partition,
+        fence,
+        number,
+        found,
+    }) = former.commit(&late).await
+    else {
+        panic!("the former owner committed");
+    };
+    assert_eq!((partition, fence, number), (p.clone(), former.fence, 2));
+    assert_eq!(found, (Some(owner.fence.worker), 2, 0));
+    let fenced = StoreError::Fenced {
+        partition: p.clone(),
+        worker: Some(owner.fence.worker),
+        epoch: 2,
+    };
+    assert_eq!(store.release(&p, former.fence).await, Err(fenced.clone()));
+    let rev = store.decide(&p, &lane("a"), 1, &note(Verb::Retry)).await;
+    let taken = store
+        .take(&p, former.fence, &lane("a"), rev.expect("decided"))
+        .await;
+    assert_eq!(taken, Err(DecideError::Store(fenced)));
+    // The right worker in a former epoch, and the right epoch of another worker, are no owners.
+    for fence in [
+        Fence {
+            worker: owner.fence.worker,
+            epoch: 1,
+        },
+        Fence {
+            worker: worker(),
+            epoch: 2,
+        },
+    ] {
+        let mut commit = former.next(9);
+        commit.fence = fence;
+        assert!(matches!(
+            former.commit(&commit).await,
+            Err(CommitError::Fenced { .. })
+        ));
+    }
+    assert_eq!(store.ownership(&p).await.expect("read"), before);
+}
+
+pub(super) async fn only_the_owner_releases(bench: &dyn Bench) {
+    let store = bench.open("billing");
+    let p = partition("a/0");
+    let nobody = Fence {
+        worker: worker(),
+        epoch: 1,
+    };
+    let absent = StoreError::Fenced {
+        partition: p.clone(),
+        worker: None,
+        epoch: 0,
+    };
+    assert_eq!(store.release(&p, nobody).await, Err(absent));
+    assert_eq!(store.ownership(&p).await, Ok(None), "not made by a release");
+    let mut owner = Owner::of(&store, &p).await;
+    assert!(matches!(
+        store.release(&p, nobody).await,
+        Err(StoreError::Fenced { epoch: 1, .. })
+    ));
+    assert_eq!(store.release(&p, owner.fence).await, Ok(()));
+    // Its answer may have been lost.
+    assert_eq!(store.release(&p, owner.fence).await, Ok(()));
+    let late = owner.next(3);
+    assert!(matches!(
+        owner.commit(&late).await,
+        Err(CommitError::Fenced {
+            found: (None, 1, 0),
+            ..
+        })
+    ));
+}
+
+pub(super) async fn a_deleted_checkpoint_is_noticed_and_not_made_again(bench: &dyn Bench) {
+    let store = bench.open("billing");
+    let p = partition("a/0");
+    let mut owner = Owner::of(&store, &p).await;
+    park(&mut owner, "a", 3..=4).await;
+    bench.spoil("billing", Spoil::NoCheckpoint(&p)).await;
+    let mut commit = owner.next(9);
+    commit.keep = true;
+    assert!(matches!(
+        owner.commit(&commit).await,
+        Err(CommitError::Fenced {
+            found: (None, 0, 0),
+            ..
+        })
+    ));
+    assert!(matches!(
+        store.release(&p, owner.fence).await,
+        Err(StoreError::Fenced { epoch: 0, .. })
+    ));
+    assert_eq!(store.ownership(&p).await, Ok(None));
+    assert_eq!(store.history(&p).await, Ok(Vec::new()));
+    // What is left of the lanes is still seen by who claims anew.
+    let claimed = store.claim(&p, worker()).await.expect("claim");
+    assert_eq!((claimed.ownership.epoch, claimed.lanes.len()), (1, 1));
+}
+
+pub(super) async fn claims_at_once_leave_one_owner(bench: &dyn Bench) {
+    let p = partition("a/0");
+    let mut tasks = Vec::new();
+    for _ in 0..8 {
+        let (store, p) = (bench.open("billing"), p.clone());
+        tasks.push(tokio::spawn(async move {
+            let worker = worker();
+            (worker, store.claim(&p, worker).await.expect("claim"))
+        }));
+    }
+    let mut epochs = BTreeSet::new();
+    let mut last = None;
+    for task in tasks {
+        let (worker, claimed) = task.await.expect("no panic");
+        assert_eq!(claimed.ownership.worker, Some(worker));
+        let epoch = claimed.ownership.epoch;
+        assert!(epochs.insert(epoch), "epoch {epoch} twice");
+        if epoch == 8 {
+            last = Some(worker);
+        }
+    }
+    assert_eq!(epochs, (1..=8).collect());
+    let store: Arc<_> = bench.open("billing");
+    let found = store.ownership(&p).await.expect("read").expect("an item");
+    assert_eq!((found.worker, found.epoch), (last, 8));
+}
+
+pub(super) async fn claimed_partitions_are_registered(bench: &dyn Bench) {
+    let store = bench.open("billing");
+    assert_eq!(store.partitions().await, Ok(Vec::new()));
+    for name in ["b/1", "a/10", "a/9", "a/10"] {
+        Owner::of(&store, &partition(name)).await;
+    }
+    let all = ["a/10", "a/9", "b/1"].map(partition).to_vec();
+    assert_eq!(store.partitions().await, Ok(all));
+    assert_eq!(bench.open("other").partitions().await, Ok(Vec::new()));
+}

@@ -1,0 +1,17 @@
+//! The store suites, and what drives the whole processor.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails loudly and tells its figures, also in the functions that its cases share"
+)]
+
+mod conformance;
+mod gaps;
+#[cfg(feature = "local")]
+mod local_log;
+mod memory_store;
+mod simulation;
+#[cfg(feature = "local")]
+mod sqlite_store;

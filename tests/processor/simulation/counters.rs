@@ -1,0 +1,95 @@
+//! What a set of histories must have met, lest it proves nothing.
+
+use lanekeeper::audit::Counts;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// How often it happened.
+        #[derive(Clone, Copy, Debug, Default)]
+        pub(super) struct Counters {
+            $($(#[$doc])* pub(super) $name: u64,)*
+        }
+
+        impl Counters {
+            pub(super) fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+
+            /// By name.
+            pub(super) fn all(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Histories.
+    histories,
+    /// Commits whose outcome was not known, and that had landed.
+    unknown_landed,
+    /// As before, and that had not.
+    unknown_not_landed,
+    /// Commits that were refused as a stale owner's.
+    fenced,
+    /// Tries that ended after their worker had lost the partition.
+    late_completions,
+    /// Lanes that parked with more than 100 records behind their head.
+    crowds_parked,
+    /// Appends to a chain that were sent again after a lost answer.
+    appends_repeated,
+    /// Releases that cut the chain.
+    cuts,
+    /// Commits that met a lane item changed by an operator.
+    lanes_moved,
+    /// Commits with an effect whose condition did not hold.
+    effects_refused,
+    /// Two requests at once on an item.
+    conflicts,
+    /// Requests that arrived after their sender had given up on them.
+    landed_late,
+    /// Claims that found another worker, and waited for its tries to end.
+    unclean_claims_waited,
+    /// Decisions of an operator that a running owner acted on.
+    decisions,
+    /// Partitions that took in nothing for want of memory.
+    memory_pauses,
+    /// Records that ran again after a crash.
+    repeats,
+    /// Handler calls.
+    calls,
+    /// Records parked, stopped, dead-lettered, gone.
+    parked,
+    stopped,
+    dead_lettered,
+    skipped,
+    released,
+    gone,
+    quarantined,
+    effects,
+    /// Workers killed, frozen, drained.
+    kills,
+    freezes,
+    drains,
+    /// Partitions that went from one worker to another in order.
+    rebalances,
+    /// Times that the target was out.
+    outages,
+}
+
+impl Counters {
+    pub(super) fn add_audit(&mut self, counts: &Counts) {
+        self.repeats += counts.repeats;
+        self.calls += counts.calls;
+        self.parked += counts.parked;
+        self.stopped += counts.stopped;
+        self.dead_lettered += counts.dead_lettered;
+        self.skipped += counts.skipped;
+        self.released += counts.released;
+        self.gone += counts.gone;
+        self.quarantined += counts.quarantined;
+        self.effects += counts.effects;
+        self.decisions += counts.decided;
+        self.memory_pauses += counts.paused;
+    }
+}

@@ -1,0 +1,234 @@
+//! A member of the group that reads the log.
+
+use super::{
+    log::{Next, Told, offset},
+    world::{Shared, now},
+};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use lanekeeper::{
+    Position,
+    record::{BatchBuilder, PartitionName},
+    source::{Event, Order, Ports, Source, SourceError, Start},
+};
+use partitions::Resume;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+
+/// How often the log is looked at.
+const TICK: Duration = Duration::from_millis(40);
+/// Records of one batch.
+const BATCH_MAX: usize = 16;
+
+/// Reads for one incarnation.
+pub(super) struct Reader {
+    pub(super) shared: Arc<Shared>,
+    pub(super) mailbox: mpsc::UnboundedReceiver<Told>,
+    /// Numbers the assignments; the answer to a claim of an earlier one is of no use.
+    pub(super) assignments: u64,
+    pub(super) current: BTreeMap<usize, u64>,
+}
+
+/// A partition that is read.
+struct Reading {
+    start: Start,
+    /// Everything up to here was handed over.
+    at: u64,
+    paused: bool,
+}
+
+type Claim = BoxFuture<'static, (usize, u64, Option<Start>)>;
+
+impl Source for Reader {
+    fn serve(mut self: Box<Self>, mut ports: Ports) -> BoxFuture<'static, Result<(), SourceError>> {
+        async move {
+            let mut readings: BTreeMap<usize, Reading> = BTreeMap::new();
+            let mut claims: FuturesUnordered<Claim> = FuturesUnordered::new();
+            loop {
+                tokio::select! { biased;
+                    order = ports.orders.recv() => match order {
+                        None | Some(Order::Stop) => return Ok(()),
+                        Some(order) => self.ordered(&mut readings, order),
+                    },
+                    Some(told) = self.mailbox.recv() => {
+                        self.told(&ports, &mut readings, &mut claims, told).await;
+                    }
+                    Some((partition, number, start)) = claims.next(), if !claims.is_empty() => {
+                        if let Some(start) = start
+                            && self.current.get(&partition) == Some(&number)
+                        {
+                            self.begins(&ports, &mut readings, partition, start).await;
+                        }
+                    }
+                    () = tokio::time::sleep(TICK), if !readings.is_empty() => {
+                        self.hands_over(&ports, &mut readings).await;
+                    }
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+async fn say(ports: &Ports, event: Event) {
+    // A loop that has ended does not listen; this future goes with it.
+    let _ = ports.events.send(event).await;
+}
+
+impl Reader {
+    fn name(&self, partition: usize) -> PartitionName {
+        self.shared.log().name(partition).clone()
+    }
+
+    fn ordered(&self, readings: &mut BTreeMap<usize, Reading>, order: Order) {
+        let (name, paused) = match order {
+            Order::Pause(name) => (name, true),
+            Order::Resume(name) => (name, false),
+            Order::Committed(name, frontier) => {
+                let partition = self.shared.log().number(&name);
+                self.shared.acknowledged(partition, offset(&frontier));
+                return;
+            }
+            Order::Stop => return,
+        };
+        let partition = self.shared.log().number(&name);
+        if let Some(reading) = readings.get_mut(&partition) {
+            reading.paused = paused;
+        }
+    }
+
+    async fn told(
+        &mut self,
+        ports: &Ports,
+        readings: &mut BTreeMap<usize, Reading>,
+        claims: &mut FuturesUnordered<Claim>,
+        told: Told,
+    ) {
+        match told {
+            Told::Assigned {
+                partition,
+                holder_is_dead,
+            } => {
+                self.assignments += 1;
+                let number = self.assignments;
+                self.current.insert(partition, number);
+                let (start, started) = tokio::sync::oneshot::channel();
+                let assigned = Event::Assigned {
+                    partition: self.name(partition),
+                    incarnation: None,
+                    holder_is_dead,
+                    start,
+                };
+                say(ports, assigned).await;
+                claims
+                    .push(async move { (partition, number, started.await.ok().flatten()) }.boxed());
+            }
+            Told::Revoked {
+                partition,
+                lost,
+                done,
+            } => {
+                readings.remove(&partition);
+                self.current.remove(&partition);
+                let partition = self.name(partition);
+                let revoked = Event::Revoked {
+                    partition,
+                    lost,
+                    done,
+                };
+                say(ports, revoked).await;
+            }
+        }
+    }
+
+    async fn begins(
+        &self,
+        ports: &Ports,
+        readings: &mut BTreeMap<usize, Reading>,
+        partition: usize,
+        start: Start,
+    ) {
+        let from = start
+            .checkpoint
+            .as_ref()
+            .map_or(Resume::Beginning, |checkpoint| checkpoint.resume.clone());
+        let at = match &from {
+            Resume::Beginning => 0,
+            Resume::At(first) => offset(first) - 1,
+            Resume::After(last) => offset(last),
+        };
+        let positioned = Event::Positioned {
+            partition: self.name(partition),
+            from,
+            gap: None,
+        };
+        say(ports, positioned).await;
+        let paused = false;
+        readings.insert(partition, Reading { start, at, paused });
+    }
+
+    async fn hands_over(&self, ports: &Ports, readings: &mut BTreeMap<usize, Reading>) {
+        for (&partition, reading) in readings {
+            if reading.paused {
+                continue;
+            }
+            for event in self.read(partition, reading) {
+                say(ports, event).await;
+            }
+        }
+    }
+
+    /// The next batch, as far as the budget goes.
+    fn read(&self, partition: usize, reading: &mut Reading) -> Vec<Event> {
+        let (log, order) = (self.shared.log(), self.shared.plan.settings.order);
+        let mut batch = BatchBuilder::new(Arc::clone(&reading.start.assignment));
+        let (mut at, mut events) = (reading.at, Vec::new());
+        while batch.len() < BATCH_MAX {
+            match log.next(partition, at, now()) {
+                Next::Record(position, key, bytes) => {
+                    at = position;
+                    if self.skips(reading, position) {
+                        continue;
+                    }
+                    let value = vec![b'x'; bytes];
+                    let (key, value) = (Some(key.as_bytes()), Some(&value[..]));
+                    let place = Position::Offset(position);
+                    batch
+                        .push(order, place, key, value, [], None)
+                        .expect("a key");
+                }
+                Next::PassedOver(through) => {
+                    at = through;
+                    let (partition, through) = (self.name_in(&log, partition), through);
+                    let through = Position::Offset(through);
+                    events.push(Event::PassedOver { partition, through });
+                    break;
+                }
+                Next::End => break,
+            }
+        }
+        if !batch.is_empty() {
+            let Some(permit) = reading.start.budget.try_acquire(batch.weight()) else {
+                return Vec::new();
+            };
+            events.insert(0, Event::Records(batch.finish(Some(permit))));
+        }
+        reading.at = at;
+        if !events.is_empty() {
+            let records = log.end(partition, now()) - at;
+            let partition = self.name_in(&log, partition);
+            events.push(Event::Behind { partition, records });
+        }
+        events
+    }
+
+    fn name_in(&self, log: &super::log::Log, partition: usize) -> PartitionName {
+        log.name(partition).clone()
+    }
+
+    /// A reader that seeks leaves out what is settled.
+    fn skips(&self, reading: &Reading, position: u64) -> bool {
+        let settled =
+            |c: &lanekeeper::checkpoint::Checkpoint| c.settles(&Position::Offset(position));
+        self.shared.plan.seeks && reading.start.checkpoint.as_ref().is_some_and(settled)
+    }
+}

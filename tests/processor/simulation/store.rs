@@ -1,0 +1,312 @@
+//! The store as one incarnation sees it: weather by the plan, what cannot be seen from outside
+//! counted, and on demand a bug that must be caught.
+
+use super::{counters::Counters, world::Shared};
+use futures_util::{FutureExt, future::BoxFuture};
+use lanekeeper::{
+    Position, Record,
+    record::{Assignment, LaneKey, PartitionName},
+    store::{
+        Claimed, Commit, CommitBounds, CommitError, Committed, ContentId, DecideError,
+        DecisionNote, Fence, HistoryItem, LaneItem, LaneState, Ownership, Store, StoreError,
+        WorkerId, WorkerItem,
+        memory::{Call, Fate, Memory, Weather},
+    },
+};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+/// A bug that is planted, to see that it is caught.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Canary {
+    /// The fence is not in the condition: a stale owner's commits are taken.
+    NoFence,
+    /// A commit is acknowledged and not written.
+    LostCommit,
+    /// What is open counts as settled.
+    SettlesOpen,
+    /// A claim says that it is clean when it is not.
+    CleanClaim,
+    /// A chain is read without its first record.
+    ShortChain,
+}
+
+/// An incarnation's handle.
+pub(super) struct Seat {
+    pub(super) shared: Arc<Shared>,
+    pub(super) inner: Memory,
+}
+
+impl Seat {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        let of = Arc::downgrade(shared);
+        let weather = move |call: &Call<'_>| {
+            of.upgrade()
+                .map_or_else(Weather::default, |shared| weather(&shared, call))
+        };
+        Self {
+            shared: Arc::clone(shared),
+            inner: shared.store.clone().with_faults(weather),
+        }
+    }
+
+    fn has(&self, canary: Canary) -> bool {
+        self.shared.canary == Some(canary)
+    }
+
+    /// The commit as the bug sends it; `None`: it does not.
+    fn spoilt(&self, commit: &Commit) -> Option<Commit> {
+        let mut commit = commit.clone();
+        if self.has(Canary::NoFence)
+            && let Some(found) = self
+                .shared
+                .store
+                .snapshot()
+                .ownerships
+                .get(&commit.partition)
+            && let Some(worker) = found.worker
+            && found.epoch != commit.fence.epoch
+        {
+            commit.fence = Fence {
+                worker,
+                epoch: found.epoch,
+            };
+            commit.number = found.commit + 1;
+        }
+        if self.has(Canary::SettlesOpen) && self.shared.chance(0.05) {
+            commit.checkpoint.open = Default::default();
+        }
+        (!(self.has(Canary::LostCommit) && self.shared.chance(0.05))).then_some(commit)
+    }
+
+    fn count(&self, commit: &Commit, result: &Result<Committed, CommitError>) {
+        let mut seen = self.shared.commits();
+        let unknown = seen.unknown.contains(&commit.content);
+        let count = |count: fn(&mut Counters)| self.shared.count(count);
+        match result {
+            Ok(Committed { repeated, .. }) => {
+                if unknown && *repeated {
+                    count(|c| c.unknown_landed += 1);
+                } else if unknown {
+                    count(|c| c.unknown_not_landed += 1);
+                }
+                if *repeated && commit.lanes.iter().any(|lane| !lane.append.is_empty()) {
+                    count(|c| c.appends_repeated += 1);
+                }
+                let drains = |item: &LaneItem| item.state == LaneState::Draining;
+                if commit
+                    .lanes
+                    .iter()
+                    .any(|lane| lane.item.as_ref().is_some_and(drains))
+                {
+                    count(|c| c.cuts += 1);
+                }
+            }
+            Err(CommitError::Unknown(_)) => {
+                seen.unknown.insert(commit.content);
+            }
+            Err(CommitError::Fenced { .. }) => count(|c| c.fenced += 1),
+            Err(CommitError::LaneMoved(_)) => count(|c| c.lanes_moved += 1),
+            Err(CommitError::EffectsRefused(_)) => count(|c| c.effects_refused += 1),
+            Err(
+                CommitError::TooLarge { .. }
+                | CommitError::NotWritten(_)
+                | CommitError::OtherContent { .. }
+                | CommitError::Damaged(_),
+            ) => {}
+        }
+    }
+}
+
+/// Commits whose outcome was not known once.
+#[derive(Default)]
+pub(super) struct Commits {
+    unknown: BTreeSet<ContentId>,
+}
+
+fn weather(shared: &Shared, call: &Call<'_>) -> Weather {
+    if shared.is_calm() || matches!(call, Call::Look | Call::Forget) {
+        return Weather::default();
+    }
+    let faults = shared.plan.faults;
+    let delay = |most: u64| {
+        if shared.chance(faults.store_delay) {
+            Duration::from_millis(shared.below(most))
+        } else {
+            Duration::ZERO
+        }
+    };
+    let (before, during, after) = (delay(60), delay(40), delay(60));
+    let fate = if shared.chance(faults.store_refused) {
+        Fate::Refused
+    } else if shared.chance(faults.answer_lost) {
+        Fate::AnswerLost
+    } else if shared.chance(faults.late) {
+        Fate::Late(Duration::from_millis(shared.below(1_500)))
+    } else {
+        Fate::Sound
+    };
+    Weather {
+        before,
+        during,
+        after,
+        fate,
+    }
+}
+
+impl Store for Seat {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+
+    fn shares_commits(&self) -> bool {
+        self.inner.shares_commits()
+    }
+
+    fn bounds(&self) -> CommitBounds {
+        self.inner.bounds()
+    }
+
+    fn beats_every(&self) -> Duration {
+        self.inner.beats_every()
+    }
+
+    fn claim<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+        worker: WorkerId,
+    ) -> BoxFuture<'a, Result<Claimed, StoreError>> {
+        async move {
+            let mut claimed = self.inner.claim(partition, worker).await?;
+            if self.has(Canary::CleanClaim) {
+                claimed.unclean = None;
+            }
+            Ok(claimed)
+        }
+        .boxed()
+    }
+
+    fn ownership<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+    ) -> BoxFuture<'a, Result<Option<Ownership>, StoreError>> {
+        self.inner.ownership(partition)
+    }
+
+    fn commit<'a>(
+        &'a self,
+        commits: &'a [Commit],
+    ) -> BoxFuture<'a, Vec<Result<Committed, CommitError>>> {
+        async move {
+            let spoilt: Option<Vec<Commit>> = commits.iter().map(|c| self.spoilt(c)).collect();
+            let results = match spoilt {
+                Some(commits) => self.inner.commit(&commits).await,
+                None => vec![Ok(Committed::default()); commits.len()],
+            };
+            for (commit, result) in commits.iter().zip(&results) {
+                self.count(commit, result);
+            }
+            results
+        }
+        .boxed()
+    }
+
+    fn release<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+        fence: Fence,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.inner.release(partition, fence)
+    }
+
+    fn lanes<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+    ) -> BoxFuture<'a, Result<Vec<LaneItem>, StoreError>> {
+        self.inner.lanes(partition)
+    }
+
+    fn chain<'a>(
+        &'a self,
+        assignment: &'a Arc<Assignment>,
+        lane: &'a LaneKey,
+        after: Option<&'a Position>,
+        records_max: usize,
+        bytes_max: u64,
+    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
+        async move {
+            let chain = self
+                .inner
+                .chain(assignment, lane, after, records_max, bytes_max);
+            let mut records = chain.await?;
+            if self.has(Canary::ShortChain) && records.len() > 1 {
+                records.remove(0);
+            }
+            Ok(records)
+        }
+        .boxed()
+    }
+
+    fn decide<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+        lane: &'a LaneKey,
+        rev: u64,
+        decision: &'a DecisionNote,
+    ) -> BoxFuture<'a, Result<u64, DecideError>> {
+        self.inner.decide(partition, lane, rev, decision)
+    }
+
+    fn take<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+        fence: Fence,
+        lane: &'a LaneKey,
+        rev: u64,
+    ) -> BoxFuture<'a, Result<LaneItem, DecideError>> {
+        self.inner.take(partition, fence, lane, rev)
+    }
+
+    fn partitions(&self) -> BoxFuture<'_, Result<Vec<PartitionName>, StoreError>> {
+        self.inner.partitions()
+    }
+
+    fn beat<'a>(&'a self, item: &'a WorkerItem) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.inner.beat(item)
+    }
+
+    fn leave(&self, worker: WorkerId) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.leave(worker)
+    }
+
+    fn workers(&self) -> BoxFuture<'_, Result<Vec<WorkerItem>, StoreError>> {
+        self.inner.workers()
+    }
+
+    fn value<'a>(
+        &'a self,
+        table: &'a str,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<serde_json::Value>, StoreError>> {
+        self.inner.value(table, key)
+    }
+
+    fn values<'a>(
+        &'a self,
+        table: &'a str,
+        after: Option<&'a str>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, serde_json::Value)>, StoreError>> {
+        self.inner.values(table, after, max)
+    }
+
+    fn history<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+    ) -> BoxFuture<'a, Result<Vec<HistoryItem>, StoreError>> {
+        self.inner.history(partition)
+    }
+
+    fn forget(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.forget()
+    }
+}
