@@ -1,0 +1,277 @@
+//! `lanekeeper check`: looks at all that a run needs, without changing anything, and says how to mend
+//! what is missing.
+
+use super::{
+    Common, block_on,
+    ends::{LogEnd, log_ends},
+    exit::{self, CommandError, Exit},
+    output,
+    view::records,
+};
+use crate::{
+    config::{Config, HandlerKind, SourceConfig, SourceKind, StoreKind, duration_text, size_text},
+    run::{open_store, target},
+    source::local::lock::Lock,
+    sqlite::Access,
+};
+use clap::Args;
+use serde::Serialize;
+use std::{collections::BTreeSet, path::Path};
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  lanekeeper check -c lanekeeper.toml
+
+It exits 0 when a run could start, 2 when the configuration must be changed, 4 when something is out \
+of reach. It creates nothing.")]
+pub(crate) struct CheckArguments {
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Finding {
+    what: String,
+    state: State,
+    message: String,
+    #[serde(skip)]
+    exit: Exit,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Ok,
+    /// Worth knowing; a run can start.
+    Note,
+    Wrong,
+}
+
+pub(crate) fn run(common: &Common, arguments: &CheckArguments) -> Result<Exit, CommandError> {
+    let layers = common.layers();
+    let mut findings = Findings(Vec::new());
+    match Config::load(&layers) {
+        Ok(config) => {
+            let file = layers.file.as_deref().map_or_else(
+                || "no file".to_owned(),
+                |path| format!("`{}`", path.display()),
+            );
+            findings.ok("configuration", file);
+            findings.look(&config);
+        }
+        Err(errors) => {
+            for error in errors.0 {
+                findings.wrong("configuration", error.to_string(), Exit::Usage);
+            }
+        }
+    }
+    findings.tell(arguments.json)
+}
+
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, what: &str, state: State, message: String, exit: Exit) {
+        self.0.push(Finding {
+            what: what.to_owned(),
+            state,
+            message,
+            exit,
+        });
+    }
+
+    fn ok(&mut self, what: &str, message: String) {
+        self.add(what, State::Ok, message, Exit::Fine);
+    }
+
+    fn note(&mut self, what: &str, message: String) {
+        self.add(what, State::Note, message, Exit::Fine);
+    }
+
+    fn wrong(&mut self, what: &str, message: String, exit: Exit) {
+        self.add(what, State::Wrong, message, exit);
+    }
+
+    fn look(&mut self, config: &Config) {
+        self.ok(
+            "cap",
+            format!(
+                "at most {} handler calls in flight per process: with n processes n × {}",
+                config.cap, config.cap
+            ),
+        );
+        self.ok(
+            "limits",
+            format!(
+                "a try takes at most {}, a drain {}, buffered records {}",
+                duration_text(config.failure.timeout),
+                duration_text(config.drain),
+                size_text(config.memory)
+            ),
+        );
+        self.handler(config);
+        self.store(config);
+        for source in &config.sources {
+            self.source(source);
+        }
+        self.locks(config);
+    }
+
+    fn handler(&mut self, config: &Config) {
+        let target = block_on(async { Ok(target(config).await) });
+        match (target, &config.handler.kind) {
+            (Err(error), _) => self.wrong("handler", error.to_string(), error.exit()),
+            (Ok(Err(error)), _) => {
+                self.wrong("handler", error.to_string(), exit::of_target(&error));
+            }
+            (Ok(Ok(_)), Some(HandlerKind::Exec { command, .. })) => self.ok(
+                "handler",
+                format!("the program of `{}` is there", command.join(" ")),
+            ),
+            (Ok(Ok(_)), Some(HandlerKind::Http { .. })) => {
+                self.ok(
+                    "handler",
+                    "the host of `handler.url` accepts connections".to_owned(),
+                );
+            }
+            (Ok(Ok(_)), None) => {}
+        }
+    }
+
+    fn store(&mut self, config: &Config) {
+        let StoreKind::Local { path } = &config.store.kind else {
+            return;
+        };
+        if !path.exists() {
+            self.new_file("store", path);
+            return;
+        }
+        match open_store(config, Access::Read) {
+            Ok(store) => self.ok("store", store.describe()),
+            Err(error) => {
+                let exit = CommandError::from(error);
+                self.wrong("store", exit.to_string(), exit.exit());
+            }
+        }
+    }
+
+    /// A file that a run would create.
+    fn new_file(&mut self, what: &str, path: &Path) {
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let (file, folder) = (path.display(), directory.display());
+        if !directory.is_dir() {
+            let message = format!("`{file}` cannot be created: there is no directory `{folder}`");
+            self.wrong(what, message, Exit::OutOfReach);
+        } else if rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_err() {
+            let message =
+                format!("`{file}` cannot be created: `{folder}` is not writable for this user");
+            self.wrong(what, message, Exit::OutOfReach);
+        } else {
+            self.note(
+                what,
+                format!("`{file}` is not there yet: `run` or `put` creates it"),
+            );
+        }
+    }
+
+    fn source(&mut self, source: &SourceConfig) {
+        let what = format!("sources.{}", source.name);
+        let SourceKind::Local { path, topic, .. } = &source.kind else {
+            return;
+        };
+        if !path.exists() {
+            self.new_file(&what, path);
+            return;
+        }
+        match log_ends(&source.name, path, topic) {
+            Ok(ends) if ends.is_empty() => self.note(
+                &what,
+                format!(
+                    "topic `{topic}` of `{}` is not there yet: `lanekeeper put --topic {topic}` creates \
+                     it, and a run waits for it",
+                    path.display()
+                ),
+            ),
+            Ok(ends) => {
+                let held: u64 = ends.iter().map(|(_, end)| held(end)).sum();
+                self.ok(
+                    &what,
+                    format!(
+                        "topic `{topic}` of `{}`: {} in {} partitions",
+                        path.display(),
+                        records(held),
+                        ends.len()
+                    ),
+                );
+            }
+            Err(error) => {
+                let error = exit::log_error(&error, error.to_string());
+                self.wrong(&what, error.to_string(), error.exit());
+            }
+        }
+    }
+
+    /// Whether somebody runs the app already.
+    fn locks(&mut self, config: &Config) {
+        let paths: BTreeSet<&Path> = { &config.sources }
+            .iter()
+            .filter_map(|source| match &source.kind {
+                SourceKind::Local { path, .. } => Some(path.as_path()),
+                SourceKind::Kafka { .. } | SourceKind::Kinesis { .. } | SourceKind::Sqs { .. } => {
+                    None
+                }
+            })
+            .collect();
+        for path in paths {
+            match Lock::named_holder(path, &config.app) {
+                Some(holder) if holder.is_alive() => self.note(
+                    "lock",
+                    format!(
+                        "app `{}` is run by {holder}: a second `run` on `{}` would be refused",
+                        config.app,
+                        path.display()
+                    ),
+                ),
+                Some(_) | None => {
+                    self.ok(
+                        "lock",
+                        format!("nobody runs app `{}` on `{}`", config.app, path.display()),
+                    );
+                }
+            }
+        }
+    }
+
+    fn tell(self, json: bool) -> Result<Exit, CommandError> {
+        let exit = { &self.0 }
+            .iter()
+            .fold(Exit::Fine, |worst, finding| worst.worse(finding.exit));
+        if json {
+            output::json(&serde_json::json!({
+                "format": 1,
+                "ok": exit == Exit::Fine,
+                "findings": self.0,
+            }))?;
+            return Ok(exit);
+        }
+        for finding in &self.0 {
+            let state = match finding.state {
+                State::Ok => "ok   ",
+                State::Note => "note ",
+                State::Wrong => "WRONG",
+            };
+            output::data(&format!("{state}  {}: {}", finding.what, finding.message))?;
+        }
+        if exit == Exit::Fine {
+            output::note("a run can start");
+        }
+        Ok(exit)
+    }
+}
+
+fn held(end: &LogEnd) -> u64 {
+    (end.last + 1).saturating_sub(end.first)
+}

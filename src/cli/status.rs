@@ -1,0 +1,404 @@
+//! `lanekeeper status`: where everything stands, from what the store holds.
+
+use super::{
+    Common, block_on,
+    ends::{LogEnd, log_ends},
+    exit::CommandError,
+    machine::{host, is_running},
+    output::{self, ago, moment, shown, table},
+    view::{LaneView, all_lanes, lane_text, records},
+};
+use crate::{
+    config::{Config, SourceKind},
+    record::PartitionName,
+    run::open_store,
+    sqlite::Access,
+    store::{LaneItem, LaneState, Ownership, Store, WorkerItem},
+};
+use clap::Args;
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
+
+/// A worker that said nothing for longer is not counted on: it beats at least each minute.
+const SILENT_MILLIS: i64 = 150_000;
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  lanekeeper status\n  lanekeeper status --json | jq '.lanes[] | .key, .error'"
+)]
+pub(crate) struct StatusArguments {
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The document.
+#[derive(Serialize)]
+struct Status {
+    format: u32,
+    app: String,
+    store: String,
+    at: String,
+    workers: Vec<WorkerView>,
+    /// The earliest of the running workers.
+    target_sick_since: Option<String>,
+    partitions: Vec<PartitionView>,
+    lanes: Vec<LaneView>,
+}
+
+#[derive(Serialize)]
+struct WorkerView {
+    worker: String,
+    pid: u32,
+    host: String,
+    running: bool,
+    started: String,
+    /// How old the figures are.
+    age_ms: i64,
+    in_flight: u32,
+    waiting: u32,
+    buffered: u64,
+    paused: Vec<String>,
+    sick_since: Option<String>,
+    fenced: u64,
+}
+
+#[derive(Serialize)]
+struct PartitionView {
+    source: String,
+    partition: String,
+    worker: Option<String>,
+    epoch: u64,
+    generation: u64,
+    /// `null`: nothing is settled yet.
+    frontier: Option<String>,
+    settled_to: Option<String>,
+    /// Positions up to `settled_to` that are not settled.
+    open: usize,
+    /// Records after the frontier that are not settled; `null`: not known.
+    lag: Option<u64>,
+    stopped: usize,
+    parked: usize,
+    /// Of the checkpoint; `null`: there is none.
+    age_ms: Option<i64>,
+}
+
+pub(crate) fn run(common: &Common, arguments: &StatusArguments) -> Result<(), CommandError> {
+    let config = common.config()?;
+    let store = open_store(&config, Access::Read)?;
+    block_on(async {
+        let seen = Seen::read(&config, &*store).await?;
+        let now = output::now();
+        if arguments.json {
+            output::json(&seen.document(now))
+        } else {
+            output::raw(seen.text(now).as_bytes())
+        }
+    })
+}
+
+/// Whether a worker can be expected to act.
+pub(crate) fn is_alive(item: &WorkerItem, now: i64) -> bool {
+    let spoke = now.saturating_sub(item.beat) < SILENT_MILLIS;
+    spoke && (item.host != host() || is_running(item.pid))
+}
+
+/// What the store and the logs hold.
+pub(crate) struct Seen {
+    app: String,
+    store: String,
+    workers: Vec<WorkerItem>,
+    partitions: Vec<Partition>,
+}
+
+struct Partition {
+    name: PartitionName,
+    owner: Option<Ownership>,
+    lanes: Vec<LaneItem>,
+    end: Option<LogEnd>,
+    /// Records that were not handed over, as its worker says.
+    behind: Option<u64>,
+}
+
+impl Seen {
+    pub(crate) async fn read(config: &Config, store: &dyn Store) -> Result<Self, CommandError> {
+        let workers = store.workers().await?;
+        let mut ends: BTreeMap<PartitionName, LogEnd> = BTreeMap::new();
+        for source in &config.sources {
+            if let SourceKind::Local { path, topic, .. } = &source.kind {
+                let found = log_ends(&source.name, path, topic);
+                ends.extend(found.map_err(|e| super::exit::log_error(&e, e.to_string()))?);
+            }
+        }
+        let lanes: BTreeMap<_, _> = all_lanes(store).await?.into_iter().collect();
+        // Also partitions that nobody claimed yet: what they hold waits.
+        let names: BTreeSet<PartitionName> = lanes.keys().chain(ends.keys()).cloned().collect();
+        let mut partitions = Vec::new();
+        for name in names {
+            let owner = store.ownership(&name).await?;
+            let text = name.to_string();
+            let behind = { &workers }
+                .iter()
+                .filter(|item| {
+                    owner
+                        .as_ref()
+                        .is_some_and(|o| o.worker.is_some_and(|w| w.0 == item.worker))
+                })
+                .find_map(|item| item.behind.iter().find(|(partition, _)| *partition == text))
+                .map(|(_, records)| *records);
+            partitions.push(Partition {
+                owner,
+                lanes: lanes.get(&name).cloned().unwrap_or_default(),
+                end: ends.get(&name).copied(),
+                behind,
+                name,
+            });
+        }
+        Ok(Self {
+            app: config.app.clone(),
+            store: store.describe(),
+            workers,
+            partitions,
+        })
+    }
+
+    fn document(&self, now: i64) -> Status {
+        Status {
+            format: 1,
+            app: self.app.clone(),
+            store: self.store.clone(),
+            at: moment(now),
+            workers: { &self.workers }
+                .iter()
+                .map(|item| worker_view(item, now))
+                .collect(),
+            target_sick_since: self.sick_since(now).map(moment),
+            partitions: { &self.partitions }.iter().map(|p| p.view(now)).collect(),
+            lanes: { &self.partitions }
+                .iter()
+                .flat_map(|p| p.lanes.iter().map(|lane| LaneView::new(&p.name, lane)))
+                .collect(),
+        }
+    }
+
+    /// Since when a running worker's target is sick.
+    pub(crate) fn sick_since(&self, now: i64) -> Option<i64> {
+        let alive = self.workers.iter().filter(|item| is_alive(item, now));
+        alive.filter_map(|item| item.sick_since).min()
+    }
+
+    /// Lanes that are stopped, or that have a chain.
+    pub(crate) fn count(&self, stopped: bool) -> usize {
+        self.partitions.iter().map(|p| p.count(stopped)).sum()
+    }
+
+    /// Records that are not settled, as far as is known.
+    pub(crate) fn lag(&self) -> u64 {
+        self.partitions.iter().filter_map(Partition::lag).sum()
+    }
+
+    fn text(&self, now: i64) -> String {
+        let mut out = format!("{}, {}\n", self.store, moment(now));
+        self.workers_text(&mut out, now);
+        self.partitions_text(&mut out, now);
+        let lanes: usize = self.partitions.iter().map(|p| p.lanes.len()).sum();
+        if lanes == 0 {
+            out.push_str("\nno lane is stopped or parked\n");
+        } else {
+            let _ = writeln!(out, "\nlanes ({lanes})");
+            for partition in &self.partitions {
+                for lane in &partition.lanes {
+                    out.push_str(&lane_text(&partition.name, lane, now));
+                }
+            }
+        }
+        out
+    }
+
+    fn workers_text(&self, out: &mut String, now: i64) {
+        if self.workers.is_empty() {
+            out.push_str("\nno worker is running\n");
+            return;
+        }
+        if let Some(since) = self.sick_since(now) {
+            let _ = writeln!(
+                out,
+                "\ntarget sick since {} ({} ago): one try at a time until one succeeds",
+                moment(since),
+                ago(now, since)
+            );
+        }
+        out.push_str("\nworkers\n");
+        let rows: Vec<Vec<String>> = { &self.workers }
+            .iter()
+            .map(|item| worker_row(item, now))
+            .collect();
+        let headings = [
+            "WORKER",
+            "PID",
+            "HOST",
+            "UP",
+            "IN FLIGHT",
+            "WAITING",
+            "BUFFERED",
+            "AS OF",
+            "",
+        ];
+        out.push_str(&table(&headings, &rows));
+        for item in &self.workers {
+            for paused in &item.paused {
+                let _ = writeln!(
+                    out,
+                    "  {} takes in nothing from {}",
+                    short(item),
+                    shown(paused)
+                );
+            }
+        }
+    }
+
+    fn partitions_text(&self, out: &mut String, now: i64) {
+        if self.partitions.is_empty() {
+            out.push_str("\nno partition yet: nothing was put, and nothing was processed\n");
+            return;
+        }
+        out.push_str("\npartitions\n");
+        let rows: Vec<Vec<String>> = { &self.partitions }.iter().map(|p| p.row(now)).collect();
+        let headings = [
+            "PARTITION",
+            "FRONTIER",
+            "LAG",
+            "OPEN",
+            "STOPPED",
+            "PARKED",
+            "EPOCH",
+            "OWNER",
+            "AS OF",
+        ];
+        out.push_str(&table(&headings, &rows));
+        let unknown = self.partitions.iter().filter(|p| p.lag().is_none()).count();
+        let _ = write!(out, "  {} not settled", records(self.lag()));
+        if unknown > 0 {
+            let _ = write!(out, ", and in {unknown} partitions nobody knows how many");
+        }
+        out.push('\n');
+    }
+}
+
+fn short(item: &WorkerItem) -> String {
+    item.worker.to_string().chars().take(8).collect()
+}
+
+fn worker_view(item: &WorkerItem, now: i64) -> WorkerView {
+    WorkerView {
+        worker: item.worker.to_string(),
+        pid: item.pid,
+        host: item.host.clone(),
+        running: is_alive(item, now),
+        started: moment(item.started),
+        age_ms: now.saturating_sub(item.beat).max(0),
+        in_flight: item.in_flight,
+        waiting: item.waiting,
+        buffered: item.buffered,
+        paused: item.paused.clone(),
+        sick_since: item.sick_since.map(moment),
+        fenced: item.fenced,
+    }
+}
+
+fn worker_row(item: &WorkerItem, now: i64) -> Vec<String> {
+    let state = match (is_alive(item, now), item.fenced) {
+        (false, _) => "gone without a word".to_owned(),
+        (true, 0) => String::new(),
+        (true, n) => format!("{n} writes refused: another worker owns its partitions"),
+    };
+    vec![
+        short(item),
+        item.pid.to_string(),
+        shown(&item.host),
+        ago(now, item.started),
+        item.in_flight.to_string(),
+        item.waiting.to_string(),
+        item.buffered.to_string(),
+        format!("{} ago", ago(now, item.beat)),
+        state,
+    ]
+}
+
+impl Partition {
+    fn open(&self) -> usize {
+        let checkpoint = self
+            .owner
+            .as_ref()
+            .and_then(|owner| owner.checkpoint.as_ref());
+        checkpoint.map_or(0, |checkpoint| checkpoint.open.positions().len())
+    }
+
+    fn lag(&self) -> Option<u64> {
+        let checkpoint = self
+            .owner
+            .as_ref()
+            .and_then(|owner| owner.checkpoint.as_ref());
+        let open = self.open() as u64;
+        if let Some(end) = &self.end {
+            let settled =
+                checkpoint.and_then(|c| c.settled_to.as_ref().max(c.frontier())?.offset());
+            let from = settled.unwrap_or(0).max(end.first.saturating_sub(1));
+            return Some(open + end.last.saturating_sub(from));
+        }
+        // What is buffered behind the highest settled record is missing here: a lower bound.
+        self.behind.map(|behind| behind + open)
+    }
+
+    fn count(&self, stopped: bool) -> usize {
+        let is_stopped = |item: &&LaneItem| (item.state == LaneState::Stopped) == stopped;
+        self.lanes.iter().filter(is_stopped).count()
+    }
+
+    fn view(&self, now: i64) -> PartitionView {
+        let owner = self.owner.as_ref();
+        let checkpoint = owner.and_then(|owner| owner.checkpoint.as_ref());
+        PartitionView {
+            source: self.name.source.to_string(),
+            partition: self.name.partition.to_string(),
+            worker: owner
+                .and_then(|owner| owner.worker)
+                .map(|worker| worker.to_string()),
+            epoch: owner.map_or(0, |owner| owner.epoch),
+            generation: owner.map_or(0, |owner| owner.generation),
+            frontier: checkpoint
+                .and_then(|c| c.frontier())
+                .map(ToString::to_string),
+            settled_to: checkpoint
+                .and_then(|c| c.settled_to.as_ref())
+                .map(ToString::to_string),
+            open: self.open(),
+            lag: self.lag(),
+            stopped: self.count(true),
+            parked: self.count(false),
+            age_ms: owner.map(|owner| now.saturating_sub(owner.updated_at).max(0)),
+        }
+    }
+
+    fn row(&self, now: i64) -> Vec<String> {
+        let none = || "-".to_owned();
+        let view = self.view(now);
+        vec![
+            self.name.to_string(),
+            view.frontier.unwrap_or_else(none),
+            view.lag.map_or_else(none, |lag| lag.to_string()),
+            view.open.to_string(),
+            view.stopped.to_string(),
+            view.parked.to_string(),
+            view.epoch.to_string(),
+            view.worker
+                .map_or_else(none, |worker| worker.chars().take(8).collect()),
+            { &self.owner }
+                .as_ref()
+                .map_or_else(none, |owner| format!("{} ago", ago(now, owner.updated_at))),
+        ]
+    }
+}

@@ -1,0 +1,102 @@
+//! `lanekeeper store`: creates the store, or removes an app from it.
+
+use super::{Common, block_on, exit::CommandError, output, status::is_alive};
+use crate::{
+    config::{Config, SourceKind},
+    run::open_store,
+    source::local::log::Log,
+    sqlite::Access,
+};
+use clap::{Args, Subcommand};
+
+#[derive(Args)]
+pub(crate) struct StoreArguments {
+    #[command(subcommand)]
+    command: StoreCommand,
+}
+
+#[derive(Subcommand)]
+enum StoreCommand {
+    /// Create the store and the embedded logs of the configuration; what is there stays.
+    #[command(after_help = "Example:\n  lanekeeper store init -c lanekeeper.toml")]
+    Init,
+    /// Remove all that the store holds of an app: checkpoints, lanes with their records, values. The
+    /// embedded log's records stay. There is no way back.
+    #[command(after_help = "Example:\n  lanekeeper store forget billing --yes")]
+    Forget {
+        /// The app, as `app` of the configuration names it.
+        app: String,
+        /// Really.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+pub(crate) fn run(common: &Common, arguments: &StoreArguments) -> Result<(), CommandError> {
+    let config = common.config()?;
+    match &arguments.command {
+        StoreCommand::Init => init(&config),
+        StoreCommand::Forget { app, yes } => forget(config, app, *yes),
+    }
+}
+
+fn init(config: &Config) -> Result<(), CommandError> {
+    let store = open_store(config, Access::Create)?;
+    for path in local_paths(config) {
+        Log::open(path, Access::Create).map_err(|e| super::exit::log_error(&e, e.to_string()))?;
+    }
+    output::note(&format!("{} is ready", store.describe()));
+    Ok(())
+}
+
+fn local_paths(config: &Config) -> impl Iterator<Item = &std::path::PathBuf> {
+    config
+        .sources
+        .iter()
+        .filter_map(|source| match &source.kind {
+            SourceKind::Local { path, .. } => Some(path),
+            SourceKind::Kafka { .. } | SourceKind::Kinesis { .. } | SourceKind::Sqs { .. } => None,
+        })
+}
+
+fn forget(mut config: Config, app: &str, yes: bool) -> Result<(), CommandError> {
+    app.clone_into(&mut config.app);
+    config.validate()?;
+    let store = open_store(&config, Access::Existing)?;
+    block_on(async {
+        let partitions = store.partitions().await?;
+        if partitions.is_empty() {
+            return Err(CommandError::Usage(format!(
+                "{} holds nothing: is the name right?",
+                store.describe()
+            )));
+        }
+        let now = output::now();
+        let workers = store.workers().await?;
+        if let Some(worker) = workers.iter().find(|item| is_alive(item, now)) {
+            return Err(CommandError::Usage(format!(
+                "app `{app}` is run by process {} on `{}`: stop it first",
+                worker.pid,
+                output::shown(&worker.host)
+            )));
+        }
+        let lanes: u64 = super::view::all_lanes(&*store)
+            .await?
+            .iter()
+            .map(|(_, lanes)| lanes.len() as u64)
+            .sum();
+        let what = format!(
+            "checkpoints of {} partitions, {lanes} stopped or parked lanes with their records, and \
+             all values of app `{app}`",
+            partitions.len()
+        );
+        if !yes {
+            return Err(CommandError::Usage(format!(
+                "this would remove {what}, without a way back: say `--yes` to do it"
+            )));
+        }
+        store.forget().await?;
+        output::note(&format!("removed {what}"));
+        Ok(())
+    })
+}

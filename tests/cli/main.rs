@@ -1,0 +1,14 @@
+//! The real binary: arguments, exit codes, messages, documents.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly, also in the functions that its cases share"
+)]
+
+mod help;
+mod lanes;
+mod put;
+mod refused;
+mod run;
+mod world;
