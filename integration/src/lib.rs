@@ -1,0 +1,4 @@
+//! Runs everything (`cargo integration`), and what the tests that drive the real binary share.
+
+pub mod scene;
+pub mod suite;
