@@ -5,7 +5,7 @@ use crate::{
     record::{Record, Run},
 };
 use futures_util::future::BoxFuture;
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{fmt, future::Future, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 pub mod function;
 
@@ -35,6 +35,10 @@ pub trait Target: Send + Sync {
 
     /// Process groups that this handler has running now, to be named and ended by a take-over.
     fn children(&self) -> Vec<u32>;
+
+    /// Every process that it starts from now on keeps these open, so that a lock on one of them is
+    /// held until all are gone. Called before the first try.
+    fn share(&self, descriptors: Vec<OwnedFd>);
 }
 
 /// Where records go that failed for good, where `failure.then` is `dead-letter`.
@@ -75,6 +79,9 @@ impl<H: Handler> Target for Rust<H> {
     fn children(&self) -> Vec<u32> {
         Vec::new()
     }
+
+    // A process that a closure starts is the closure's: nobody here could end it.
+    fn share(&self, _descriptors: Vec<OwnedFd>) {}
 }
 
 /// Done, with or without effects.

@@ -227,7 +227,7 @@ impl Findings {
             .collect();
         for path in paths {
             match Lock::named_holder(path, &config.app) {
-                Some(holder) if holder.is_alive() => self.note(
+                Some(holder) if holder.works() => self.note(
                     "lock",
                     format!(
                         "app `{}` is run by {holder}: a second `run` on `{}` would be refused",

@@ -10,8 +10,7 @@
 //! goes to a fresh worker, and if that one ends so too, the target is to blame.
 //!
 //! Workers do not outlive this process: Linux kills them when it dies, and their input ends. What
-//! leaves its group (`setsid`) escapes both; it still holds the descriptors of
-//! [`ExecSettings::inherit_fds`].
+//! leaves its group (`setsid`) escapes both; it still holds the descriptors of [`Target::share`].
 
 use super::{Answer, Failure, FailureKind, Target, excerpt};
 use crate::record::Run;
@@ -25,7 +24,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 use tokio::time::{Instant, timeout_at};
@@ -53,9 +52,6 @@ pub struct ExecSettings {
     /// One try, starting the worker included. The same as the processor's: a try that ends here is
     /// over for certain.
     pub timeout: Duration,
-    /// Stay open in the workers, whatever they start included, so that a lock on one of them is held
-    /// until all are gone.
-    pub inherit_fds: Vec<OwnedFd>,
 }
 
 /// Workers, started as calls need them: never more than calls were in flight at once.
@@ -67,7 +63,8 @@ pub struct Exec {
     env: Vec<(OsString, OsString)>,
     array: bool,
     timeout: Duration,
-    inherit_fds: Arc<[OwnedFd]>,
+    /// Stay open in the workers, and in whatever they start.
+    shared: OnceLock<Arc<[OwnedFd]>>,
     pool: Pool,
 }
 
@@ -112,7 +109,7 @@ impl Exec {
             env: settings.env,
             array: settings.records_per_call > 1,
             timeout: settings.timeout,
-            inherit_fds: settings.inherit_fds.into(),
+            shared: OnceLock::new(),
             pool: Pool::default(),
         }
     }
@@ -295,7 +292,7 @@ impl Exec {
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
         }
-        let inherit_fds = Arc::clone(&self.inherit_fds);
+        let shared = self.shared.get().cloned();
         let parent = std::process::id();
         // SAFETY: between fork and exec this makes system calls and nothing else: it neither
         // allocates nor takes a lock, which another thread might have held at the fork.
@@ -304,14 +301,14 @@ impl Exec {
             reason = "the standard library has no other hook in the child"
         )]
         unsafe {
-            command.pre_exec(move || in_child(parent, &inherit_fds));
+            command.pre_exec(move || in_child(parent, shared.as_deref().unwrap_or_default()));
         }
         command
     }
 }
 
 /// In the child, before it becomes the worker.
-fn in_child(parent: u32, inherit_fds: &[OwnedFd]) -> std::io::Result<()> {
+fn in_child(parent: u32, shared: &[OwnedFd]) -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
@@ -322,7 +319,7 @@ fn in_child(parent: u32, inherit_fds: &[OwnedFd]) -> std::io::Result<()> {
             return Err(rustix::io::Errno::SRCH.into());
         }
     }
-    for fd in inherit_fds {
+    for fd in shared {
         rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
     }
     Ok(())
@@ -359,6 +356,12 @@ impl Target for Exec {
 
     fn children(&self) -> Vec<u32> {
         self.pool.pids()
+    }
+
+    fn share(&self, descriptors: Vec<OwnedFd>) {
+        // A worker that started before must not hold less than one that starts later.
+        let first = self.shared.set(descriptors.into());
+        debug_assert!(first.is_ok(), "shared once, before the first try");
     }
 }
 

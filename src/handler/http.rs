@@ -30,6 +30,7 @@ use hyper_util::{
 };
 use rustls::RootCertStore;
 use std::{
+    os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -363,6 +364,8 @@ impl Target for Http {
     fn children(&self) -> Vec<u32> {
         Vec::new()
     }
+
+    fn share(&self, _descriptors: Vec<OwnedFd>) {}
 }
 
 #[cfg(test)]

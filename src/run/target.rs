@@ -87,8 +87,6 @@ fn exec(config: &Config, command: &[String], directory: &Path) -> Exec {
         env: Vec::new(),
         records_per_call: config.handler.records_per_call,
         timeout: config.failure.timeout,
-        // The lock's descriptor is inherited as it is.
-        inherit_fds: Vec::new(),
     })
 }
 

@@ -43,6 +43,8 @@ impl Worker {
         config.validate()?;
         let worker = WorkerId(Uuid::new_v4());
         let (sources, locks) = sources(config, options, worker)?;
+        let shared = locks.iter().map(|lock| lock.share());
+        target.share(shared.collect::<Result<_, _>>()?);
         let store = open_store(config, Access::Create)?;
         let history = match &options.history {
             None => None,

@@ -35,20 +35,7 @@ fn append(folder: &Path, lines: std::ops::RangeInclusive<u32>) {
     .expect("appended");
 }
 
-/// Tests beside this one start processes, which hold every open lock until they replace themselves:
-/// a lock that has just been free may be busy for a moment.
 async fn run(folder: &Path, on_gap: &str) -> (Result<u64, RunError>, Vec<String>) {
-    for _ in 0..100 {
-        let (end, seen) = run_once(folder, on_gap).await;
-        if !matches!(end, Err(RunError::Lock(_))) {
-            return (end, seen);
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    run_once(folder, on_gap).await
-}
-
-async fn run_once(folder: &Path, on_gap: &str) -> (Result<u64, RunError>, Vec<String>) {
     let text = format!(
         "app = \"gaps\"\ncap = 1\n[sources.orders]\ntype = \"local\"\npath = \"log.db\"\ntopic = \"orders\"\n\
          on_gap = \"{on_gap}\"\n[store]\ntype = \"local\"\npath = \"store.db\"\n"

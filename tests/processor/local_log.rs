@@ -123,24 +123,16 @@ fn acquire(folder: &Path) -> Result<Lock, LockError> {
     Lock::acquire(&path(folder), "billing", Uuid::new_v4())
 }
 
-/// Other tests' processes inherit a lock that was held when they began, so it may take a moment.
-fn acquire_soon(folder: &Path) -> Lock {
-    let mut lock = None;
-    wait_until("the lock becomes free", || {
-        lock = acquire(folder).ok();
-        lock.is_some()
-    });
-    lock.expect("just taken")
-}
-
 /// Holds the lock with a child that has a child; says whether the lock is still its own when asked.
 fn hold(folder: &str, listed: bool) {
     let lock = acquire(Path::new(folder)).expect("free");
+    // As a handler's process does it, the child holds the lock: as its standard error here.
     let child = Command::new("sh")
         .args(["-c", "sleep 60 & echo $!; wait"])
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .stderr(lock.share().expect("shared"))
         .spawn();
     let mut child = child.expect("a child");
     let mut grandchild = String::new();
@@ -217,8 +209,37 @@ fn a_second_run_is_refused_by_name_until_worker_and_children_are_dead() {
         "{refused}"
     );
     signal("-KILL", grandchild);
-    let lock = acquire_soon(folder.path());
+    let lock = acquire(folder.path()).expect("free");
     assert!(lock.holder_is_dead() && lock.is_ours());
+}
+
+#[test]
+fn a_lock_that_was_given_up_is_held_by_children_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let start = |sleep, shared: std::os::fd::OwnedFd| {
+        let mut child = Command::new("sleep");
+        child.arg(sleep).stderr(shared).spawn().expect("a child")
+    };
+    let lock = acquire(folder.path()).expect("free");
+    let mut bystander = Command::new("sleep").arg("60").spawn().expect("a process");
+    let mut child = start("60", lock.share().expect("shared"));
+    drop(lock);
+    let refused = acquire(folder.path())
+        .expect_err("held by the child")
+        .to_string();
+    let held_by = format!("done with it, and is still held by {} `sleep`:", child.id());
+    assert!(refused.contains(&held_by), "{refused}");
+    child.kill().and_then(|()| child.wait()).expect("reaped");
+
+    // One that is about to end is awaited.
+    let lock = acquire(folder.path()).expect("free");
+    let mut child = start("0.3", lock.share().expect("shared"));
+    drop(lock);
+    let lock = acquire(folder.path()).expect("its child has ended");
+    assert!(lock.holder_is_dead());
+    child.wait().expect("reaped");
+    let mut end = || bystander.kill().and_then(|()| bystander.wait());
+    end().expect("reaped");
 }
 
 #[test]
@@ -289,7 +310,7 @@ fn a_take_over_from_a_frozen_holder_ends_its_children() {
     assert_eq!(other.hear("ours "), "false");
     assert!(lock.is_ours());
     drop(lock);
-    drop(acquire_soon(folder.path()));
+    drop(acquire(folder.path()).expect("free"));
     assert!(is_alive(other.pid()));
 }
 

@@ -11,6 +11,7 @@ use crate::{
 };
 use futures_util::future::BoxFuture;
 use std::{
+    os::fd::OwnedFd,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -81,6 +82,10 @@ impl Target for Counted {
 
     fn children(&self) -> Vec<u32> {
         self.inner.children()
+    }
+
+    fn share(&self, descriptors: Vec<OwnedFd>) {
+        self.inner.share(descriptors);
     }
 }
 

@@ -39,7 +39,6 @@ fn settings(command: &[&str]) -> ExecSettings {
         env: Vec::new(),
         records_per_call: 1,
         timeout: Duration::from_secs(20),
-        inherit_fds: Vec::new(),
     }
 }
 
@@ -362,16 +361,16 @@ async fn a_worker_outlives_the_thread_that_called_it_first() {
 }
 
 #[tokio::test]
-async fn workers_hold_the_inherited_descriptors_and_no_others() {
+async fn workers_hold_the_shared_descriptors_and_no_others() {
     let dir = tempfile::tempdir().expect("a folder");
     let (held, other) = (dir.path().join("held"), dir.path().join("other"));
     let open = |path: &Path| fs::File::create(path).expect("created");
     let (held_file, other_file) = (open(&held), open(&other));
     let exec = Arc::new(Exec::new(ExecSettings {
         dir: Some(dir.path().to_owned()),
-        inherit_fds: vec![held_file.into()],
         ..sh(&format!("read l; sh -c 'ls -l /proc/$$/fd' > list; {OK}"))
     }));
+    exec.share(vec![held_file.into()]);
     assert_eq!(call(&exec, run(1)).await.done, 1);
     let list = fs::read_to_string(dir.path().join("list")).expect("a list");
     assert!(list.contains(held.to_str().expect("text")), "{list}");

@@ -1,9 +1,10 @@
 //! Who may claim: one `run` per file and app, by a lock of the operating system.
 //!
-//! The lock is an exclusive `flock` on `{path}.{app}.lock`. Its descriptor is inherited by the
-//! handler's child processes, so a free lock proves that the last worker *and* its children are
-//! dead: what they had out is over, and nobody needs to wait for it. The file names its holder, for
-//! messages and for [`Lock::take_over`]; it stays behind when the lock is given up.
+//! The lock is an exclusive `flock` on `{path}.{app}.lock`. Its descriptor is handed to the
+//! handler's child processes ([`Lock::share`]) and to no other process, so a free lock proves that
+//! the last worker *and* its children are dead: what they had out is over, and nobody needs to wait
+//! for it. The file names its holder, for messages and for [`Lock::take_over`]; it stays behind when
+//! the lock is given up.
 
 use serde::{Deserialize, Serialize};
 use std::{
@@ -11,7 +12,10 @@ use std::{
     fmt,
     fs::{File, OpenOptions, TryLockError},
     io::{self, Read, Seek, SeekFrom},
-    os::unix::fs::{FileExt, MetadataExt},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{FileExt, MetadataExt},
+    },
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -23,8 +27,9 @@ mod take_over;
 
 const FORMAT: u32 = 1;
 
-/// How long what a dead worker left behind may take to end. Its children get their signal when it
-/// dies, and hold the lock until they have acted on it: a supervisor may start the next worker before.
+/// How long what a worker that is gone left behind may take to end. Its children get their signal
+/// when it dies, and hold the lock until they have acted on it: a supervisor may start the next
+/// worker before. So does, for a moment, every process that it was just starting.
 const LEFTOVERS: Duration = Duration::from_secs(3);
 
 /// A held lock; given up when it is dropped and no child process is left.
@@ -53,6 +58,9 @@ pub struct Holder {
     pub since: i64,
     /// Leaders of the process groups of its handler.
     pub children: Vec<Child>,
+    /// It gave the lock up; what is locked still is held by its children.
+    #[serde(default)]
+    pub given_up: bool,
 }
 
 /// A process group of the handler.
@@ -153,7 +161,7 @@ impl Lock {
                     // One that has just locked the file has not yet named itself in it: the name of
                     // a dead one is read again.
                     let holder = read(&mut file);
-                    if holder.is_some_and(|h| h.is_alive()) || Instant::now() > deadline {
+                    if holder.is_some_and(|h| h.works()) || Instant::now() > deadline {
                         return Err(held_by(path, file));
                     }
                     std::thread::sleep(Duration::from_millis(10));
@@ -163,7 +171,7 @@ impl Lock {
         }
     }
 
-    /// Writes into a locked file who has it and lets children inherit it.
+    /// Writes into a locked file who has it.
     fn keep(
         file: File,
         path: PathBuf,
@@ -171,8 +179,6 @@ impl Lock {
         worker: Uuid,
         holder_is_dead: bool,
     ) -> Result<Self, LockError> {
-        rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty())
-            .map_err(|e| io_error("share", &path)(e.into()))?;
         let pid = std::process::id();
         let holder = Holder {
             format: FORMAT,
@@ -182,6 +188,7 @@ impl Lock {
             start: process::look(pid).map_or(0, |p| p.start),
             since: now_millis(),
             children: Vec::new(),
+            given_up: false,
         };
         write(&file, &holder).map_err(io_error("write", &path))?;
         Ok(Self {
@@ -200,6 +207,16 @@ impl Lock {
     /// The lock file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// A descriptor for the handler's processes: where one of them has it open, the lock is held.
+    ///
+    /// # Errors
+    /// When this process may open no more files.
+    pub fn share(&self) -> Result<OwnedFd, LockError> {
+        let file = self.file.try_clone();
+        file.map(OwnedFd::from)
+            .map_err(io_error("share", &self.path))
     }
 
     /// Names the handler's process groups, so that a take-over can end them; call it whenever they
@@ -237,10 +254,27 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let holder = self
+            .holder
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        holder.given_up = true;
+        // Who finds it unsaid waits for this process, or is told to end it.
+        let _ = write(&self.file, holder);
+    }
+}
+
 impl Holder {
-    /// Whether its process is still there.
-    pub fn is_alive(&self) -> bool {
-        process::look(self.pid).is_some_and(|p| p.start == self.start && !p.is_dead())
+    /// Whether it is still there and did not give the lock up.
+    pub fn works(&self) -> bool {
+        self.process().is_some()
+    }
+
+    /// Its process, while that is there and did not give the lock up.
+    fn process(&self) -> Option<process::Process> {
+        process::look(self.pid).filter(|p| !self.given_up && p.start == self.start && !p.is_dead())
     }
 }
 
@@ -329,7 +363,7 @@ fn held_by(path: PathBuf, mut file: File) -> LockError {
 fn held(path: &Path, holder: Option<&Holder>, others: &[(u32, String)]) -> String {
     let path = path.display();
     match holder {
-        Some(holder) if holder.is_alive() => {
+        Some(holder) if holder.works() => {
             let frozen = process::look(holder.pid).is_some_and(|p| p.is_frozen());
             let advice = if frozen {
                 format!(
@@ -348,7 +382,12 @@ fn held(path: &Path, holder: Option<&Holder>, others: &[(u32, String)]) -> Strin
             )
         }
         Some(holder) => format!(
-            "`{path}` was locked by {holder}, which is dead, and is still held by {}: end what it left behind, or use `--take-over`",
+            "`{path}` was locked by {holder}, which is {}, and is still held by {}: end what it left behind, or use `--take-over`",
+            if holder.given_up {
+                "done with it"
+            } else {
+                "dead"
+            },
             named(others)
         ),
         None => format!(

@@ -13,6 +13,7 @@ use lanekeeper::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    os::fd::OwnedFd,
     sync::Arc,
     time::Duration,
 };
@@ -253,6 +254,8 @@ impl Target for Client {
     fn children(&self) -> Vec<u32> {
         Vec::new()
     }
+
+    fn share(&self, _descriptors: Vec<OwnedFd>) {}
 }
 
 impl DeadLetter for Client {

@@ -69,7 +69,7 @@ fn clear(path: &Path, database: &Path) -> Result<bool, LockError> {
     let Some(holder) = super::read(&mut file) else {
         return Err(super::held_by(path.to_owned(), file));
     };
-    let process = process::look(holder.pid).filter(|p| p.start == holder.start && !p.is_dead());
+    let process = holder.process();
     if let Some(process) = &process
         && !process.is_frozen()
     {
