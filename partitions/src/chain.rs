@@ -97,9 +97,13 @@ impl<R: Item> Engine<R> {
     /// Arrivals are durably in the chain.
     pub(crate) fn appended(&mut self, at: u32, records: u32) {
         for _ in 0..records {
-            let weight = self.entries[self.lanes[at].head].weight();
+            let entry = &self.entries[self.lanes[at].head];
+            let (weight, position) = (entry.weight(), entry.position().clone());
             self.settle_head(at);
             if let Some(chain) = self.lanes[at].chain_mut() {
+                if !chain.has_more() {
+                    chain.next = Some(position);
+                }
                 chain.count += 1;
                 chain.bytes += weight;
                 if chain.load == Load::Out {
@@ -114,9 +118,9 @@ impl<R: Item> Engine<R> {
     pub(crate) fn chain_may_run(&self, at: u32) -> bool {
         let lane = &self.lanes[at];
         let running = matches!(lane.standing, Standing::Releasing | Standing::Draining);
-        lane.chain()
-            .is_some_and(|chain| running && chain.first != NIL)
-            && self.is_reached(at)
+        lane.chain().is_some_and(|chain| {
+            running && chain.first != NIL && !(chain.loaded == 1 && chain.ends_in_the_dark())
+        }) && self.is_reached(at)
     }
 
     fn is_reached(&self, at: u32) -> bool {
@@ -158,7 +162,8 @@ impl<R: Item> Engine<R> {
                 }
             }
             Standing::Releasing | Standing::Draining => {
-                u64::from(self.limits.append_records_max / 2).max(1)
+                // The last loaded one waits for what follows it.
+                u64::from(self.limits.append_records_max / 2).max(2)
             }
         };
         if chain.loaded < enough && chain.has_more() && chain.load == Load::None {
@@ -221,6 +226,7 @@ impl<R: Item> Engine<R> {
             return;
         }
         chain.loaded_to = Some(record.position().clone());
+        chain.next = chain.next.take().filter(|next| next > record.position());
         let mut entry = Entry::new(Body::Record(record));
         entry.flags = CHAIN;
         entry.lane = at;
@@ -279,6 +285,7 @@ impl<R: Item> Engine<R> {
         let mut entry = core::mem::replace(&mut chain.first, NIL);
         chain.loaded = 0;
         chain.loaded_to = None;
+        chain.next = None;
         if chain.load != Load::None {
             chain.load = Load::Void;
         }

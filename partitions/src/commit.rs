@@ -27,7 +27,7 @@ pub struct Drained<'e, P> {
     pub lane: LaneId,
     /// Everything of the chain up to here is passed.
     pub through: &'e P,
-    /// The chain's next record, where it is loaded.
+    /// The chain's next record; `None`: it has none but those that this commit appends.
     pub head: Option<&'e P>,
     /// Records passed since the last durable commit.
     pub records: u64,
@@ -92,10 +92,15 @@ impl<'e, R: Item> Snapshot<'e, R> {
             through = Some(entry.position());
             next = entry.lane_next;
         }
+        let head = if next == NIL {
+            chain.next.as_ref()
+        } else {
+            Some(self.entries[next].position())
+        };
         (drained.records > 0).then_some(Drained {
             lane: self.lanes.id(at),
             through: through?,
-            head: (next != NIL).then(|| self.entries[next].position()),
+            head,
             records: drained.records,
             bytes: drained.bytes,
         })

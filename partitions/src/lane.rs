@@ -101,6 +101,8 @@ pub(crate) struct Chain<P> {
     pub(crate) last: u32,
     pub(crate) loaded: u64,
     pub(crate) loaded_to: Option<P>,
+    /// The first that is not loaded, where that is known: it joined when all before it were.
+    pub(crate) next: Option<P>,
     pub(crate) load: Load,
     /// Passed and not durably so.
     pub(crate) passed: Progress,
@@ -140,6 +142,7 @@ impl<P> Chain<P> {
             last: NIL,
             loaded: 0,
             loaded_to: None,
+            next: None,
             load: Load::None,
             passed: Progress::default(),
             carried: Progress::default(),
@@ -156,6 +159,11 @@ impl<P> Chain<P> {
 
     pub(crate) fn has_more(&self) -> bool {
         self.remaining() > self.loaded
+    }
+
+    /// The last loaded record may not run yet: nobody could say what the chain's head is after it.
+    pub(crate) fn ends_in_the_dark(&self) -> bool {
+        self.has_more() && self.next.is_none()
     }
 
     /// Durably out of the chain.

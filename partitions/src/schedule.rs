@@ -2,7 +2,7 @@
 
 use crate::lane::{Front, Standing};
 use crate::ticket::Kind;
-use crate::window::{NIL, SINGLE};
+use crate::window::{CHAIN, NIL, SINGLE};
 use crate::{Action, Engine, Item};
 
 impl<R: Item> Engine<R> {
@@ -103,6 +103,7 @@ impl<R: Item> Engine<R> {
         }
         let most = part.room(&self.limits).min(u64::from(self.limits.run_max));
         let head = self.held_from(lane, first);
+        let dark = self.dark_end(lane, first);
         let mut len = 1;
         let mut at = self.entries[first].lane_next;
         while u64::from(len) < most && at != NIL {
@@ -112,13 +113,21 @@ impl<R: Item> Engine<R> {
                     .barrier
                     .as_ref()
                     .is_some_and(|barrier| entry.position() >= barrier);
-            if held || entry.is(SINGLE) {
+            if held || at == dark || entry.is(SINGLE) {
                 break;
             }
             len += 1;
             at = entry.lane_next;
         }
         len
+    }
+
+    /// The last loaded record of the lane's chain, while it may not run.
+    fn dark_end(&self, lane: u32, first: u32) -> u32 {
+        match self.lanes[lane].chain() {
+            Some(chain) if self.entries[first].is(CHAIN) && chain.ends_in_the_dark() => chain.last,
+            Some(_) | None => NIL,
+        }
     }
 
     /// Where the records end that may run before a stopped head or a chain of their lane.

@@ -319,7 +319,12 @@ fn park(change: &mut LaneChange, owned: &Owned, head: Option<&Record>, wall: i64
 
 fn append(change: &mut LaneChange, engine: &Engine<Record>, ticket: Ticket) {
     let records: Vec<Record> = engine.records(ticket).cloned().collect();
-    if let (Some(item), Some(last)) = (&mut change.item, records.last()) {
+    if let (Some(item), Some(first), Some(last)) =
+        (&mut change.item, records.first(), records.last())
+    {
+        if item.count == 0 {
+            item.head = first.position().clone();
+        }
         item.tail = Some(last.position().clone());
         item.count += records.len() as u64;
         item.bytes += records.iter().map(|r| r.bytes() as u64).sum::<u64>();

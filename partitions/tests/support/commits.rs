@@ -32,10 +32,19 @@ impl World {
             .attempts()
             .map(|(at, count)| (*at, count))
             .collect();
-        let drained = snapshot
-            .drained()
-            .map(|one| (one.lane, *one.through, one.records))
-            .collect();
+        let (mut drained, mut heads) = (Vec::new(), Vec::new());
+        for one in snapshot.drained() {
+            drained.push((one.lane, *one.through, one.records));
+            heads.push((one.lane, *one.through, one.head.copied()));
+        }
+        for (lane, through, head) in heads {
+            let key = self.engine.lane_key(lane).expect("a lane")[1];
+            let next = self.parts[part].store.chain_behind(key, through);
+            assert_eq!(
+                head, next,
+                "G5 checkpoint: head of a chain run to {through}"
+            );
+        }
         assert!(
             open.is_sorted(),
             "G5 checkpoint: open positions out of order: {open:?}"

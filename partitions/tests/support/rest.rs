@@ -195,6 +195,11 @@ impl World {
         if fenced || out || run.is_empty() || !room || part.model.rows.iter().any(comes) {
             return;
         }
+        // The last loaded record of a chain waits for the one behind it to be known.
+        let chained = part.model.chain(key).any(|row| run == [row.position]);
+        if chained && lane.loading.is_some() {
+            return;
+        }
         if self.now < lane.wait.1 {
             // A sick target is asked for at its own pace, and a full house wakes by its answers.
             return match (sick, free) {

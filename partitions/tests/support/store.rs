@@ -187,6 +187,14 @@ impl Stored {
         }
     }
 
+    /// The first record of a chain behind this one.
+    pub fn chain_behind(&self, key: u8, through: u64) -> Option<u64> {
+        match self.items.get(&key) {
+            Some(Item::Chain { chain, .. }) => chain.iter().copied().find(|at| *at > through),
+            Some(Item::Stopped { .. }) | None => None,
+        }
+    }
+
     /// Chain records up to here have run.
     pub fn drained(&mut self, key: u8, through: u64) {
         if let Some(Item::Chain { chain, .. }) = self.items.get_mut(&key) {
