@@ -94,9 +94,14 @@ impl Stage<'_> {
             tokio::time::sleep(TICK).await;
             self.look()?;
             let view = &self.tail.view;
-            let moving = [Standing::InFlight, Standing::Failed, Standing::Waiting]
-                .iter()
-                .any(|standing| view.count(*standing) > 0);
+            let moving = [
+                Standing::InFlight,
+                Standing::Answered,
+                Standing::Failed,
+                Standing::Waiting,
+            ]
+            .iter()
+            .any(|standing| view.count(*standing) > 0);
             let over = view.count(Standing::Done) + view.count(Standing::Skipped);
             let all_known = view.records.len() == self.plan.requests.len();
             let idle = all_known && !moving;
@@ -151,8 +156,9 @@ impl Stage<'_> {
         let view = &self.tail.view;
         let count = |standing| view.count(standing);
         format!(
-            "in flight {:>2}   failed, waiting for its next try {:>2}   waiting {:>3}   parked {:>3}   skipped {:>2}   done {:>3} of {}",
+            "in flight {:>2}  answered {:>2}  to be retried {:>2}  waiting {:>3}  parked {:>3}  skipped {:>2}  done {:>3} of {}",
             count(Standing::InFlight),
+            count(Standing::Answered),
             count(Standing::Failed),
             count(Standing::Waiting),
             count(Standing::Parked),

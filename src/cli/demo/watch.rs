@@ -25,6 +25,8 @@ pub(super) struct View {
 pub(super) enum Standing {
     Waiting,
     InFlight,
+    /// Its try ended well and gave its slot back; its effect is not durable yet.
+    Answered,
     Failed,
     Parked,
     Done,
@@ -40,12 +42,10 @@ impl View {
     fn line(&mut self, line: &Line<'_>) {
         if line.event == Kind::Opened && self.workers.insert(line.worker.to_string()) {
             // Whatever ran in the worker before it died with it.
-            for standing in self
-                .records
-                .values_mut()
-                .filter(|s| **s == Standing::InFlight)
-            {
-                *standing = Standing::Waiting;
+            for standing in self.records.values_mut() {
+                if matches!(standing, Standing::InFlight | Standing::Answered) {
+                    *standing = Standing::Waiting;
+                }
             }
         }
         let standing = standing(line);
@@ -77,10 +77,11 @@ fn standing(line: &Line<'_>) -> Option<Standing> {
         (Kind::Done, Standing::Done),
         (Kind::Skipped, Standing::Skipped),
     ];
-    // A try that ended with done counts once its effects are durable.
-    let answered = line.event == Kind::Ended && line.outcome.as_deref() == Some("done");
+    if line.event == Kind::Ended && line.outcome.as_deref() == Some("done") {
+        return Some(Standing::Answered);
+    }
     of.into_iter()
-        .find(|(kind, _)| *kind == line.event && !answered)
+        .find(|(kind, _)| *kind == line.event)
         .map(|(_, standing)| standing)
 }
 
@@ -122,5 +123,31 @@ impl Tail {
             text.clear();
         }
         Ok(self.at > before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answered_try_is_not_in_flight() {
+        let line = |event: &str, outcome: &str| {
+            format!(
+                r#"{{"t":1,"seq":1,"worker":"a","partition":"p","position":"7","event":"{event}"{outcome}}}"#
+            )
+        };
+        let mut view = View::default();
+        let mut stands = |text: String| {
+            let line: Line<'_> = serde_json::from_str(&text).expect("a line");
+            view.line(&line);
+            view.records.values().next().copied()
+        };
+        let ended = |outcome| line("ended", &format!(r#","outcome":"{outcome}""#));
+        assert_eq!(stands(line("started", "")), Some(Standing::InFlight));
+        assert_eq!(stands(ended("retry")), Some(Standing::Failed));
+        assert_eq!(stands(line("started", "")), Some(Standing::InFlight));
+        assert_eq!(stands(ended("done")), Some(Standing::Answered));
+        assert_eq!(stands(line("done", "")), Some(Standing::Done));
     }
 }
