@@ -1,4 +1,4 @@
-//! All tests in two stages, with one closing line.
+//! All tests in stages, with one closing line.
 
 use std::{
     env, fmt,
@@ -6,12 +6,65 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// First what runs in this process or needs nothing, then what drives the real binary: a fault that
+/// One `cargo test`.
+struct Stage {
+    what: &'static str,
+    args: &'static [&'static str],
+    /// Narrowed to tests with this in their names, and left out where others are asked for.
+    only: Option<&'static str>,
+}
+
+/// First what runs in one process and needs nothing, then what drives the real binary: a fault that
 /// both see is told by the smaller test first.
-const STAGES: [&[&str]; 2] = [
-    &["--workspace", "--exclude", "lanekeeper-integration"],
-    &["--package", "lanekeeper-integration"],
+const STAGES: [Stage; 4] = [
+    Stage {
+        what: "the workspace",
+        args: &["--workspace", "--exclude", "lanekeeper-integration"],
+        only: None,
+    },
+    Stage {
+        what: "bugs that are planted into the engine, each to be caught",
+        args: &[
+            "--package",
+            "lanekeeper-partitions",
+            "--features",
+            "bug-zoo",
+            "--test",
+            "zoo",
+        ],
+        only: None,
+    },
+    Stage {
+        what: "simulated histories, optimised: twenty thousand of them",
+        args: &[
+            "--package",
+            "lanekeeper",
+            "--test",
+            "processor",
+            "--profile",
+            "simulation",
+        ],
+        only: Some("simulation::"),
+    },
+    Stage {
+        what: "the real binary",
+        args: &["--package", "lanekeeper-integration"],
+        only: None,
+    },
 ];
+
+impl Stage {
+    /// Its arguments for `cargo test` with those of the user; `None`: it has no test that they ask for.
+    fn args(&self, asked: &[String]) -> Option<Vec<String>> {
+        let narrowed = match self.only {
+            Some(only) if asked.is_empty() => Some(only.to_owned()),
+            Some(only) if !asked.iter().any(|arg| arg.contains(only)) => return None,
+            Some(_) | None => None,
+        };
+        let own = self.args.iter().map(|&arg| arg.to_owned());
+        Some(own.chain(narrowed).chain(asked.iter().cloned()).collect())
+    }
+}
 
 /// What the test runners said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -30,9 +83,12 @@ pub struct Tally {
 pub fn run(args: &[String]) -> io::Result<Tally> {
     let mut tally = Tally::default();
     for stage in STAGES {
+        let Some(args) = stage.args(args) else {
+            continue;
+        };
+        writeln!(io::stdout(), "\n--- {}", stage.what)?;
         let mut child = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .args(["test", "--locked", "--no-fail-fast"])
-            .args(stage)
             .args(args)
             .stdout(Stdio::piped())
             .spawn()?;
@@ -122,6 +178,24 @@ mod tests {
         );
         assert_eq!(sum.to_string(), "8 passed, 2 failed, 1 skipped");
         assert!(!sum.is_success());
+    }
+
+    #[test]
+    fn what_is_asked_for_reaches_the_stages_that_have_it() {
+        let asked = |args: &[&str]| {
+            let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+            let stages = STAGES.iter().map(|stage| stage.args(&args));
+            stages
+                .map(|args| args.and_then(|args| args.last().cloned()))
+                .collect::<Vec<_>>()
+        };
+        let name = |name: &str| Some(name.to_owned());
+        let all = asked(&[]);
+        assert_eq!(all[2], name("simulation::"));
+        assert!(all.iter().all(Option::is_some));
+        let (g7, histories) = (name("g7_"), "simulation::histories_hold");
+        assert_eq!(asked(&["g7_"]), [g7.clone(), g7.clone(), None, g7]);
+        assert_eq!(asked(&[histories])[2], name(histories));
     }
 
     #[test]
