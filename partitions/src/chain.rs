@@ -140,6 +140,7 @@ impl<R: Item> Engine<R> {
     }
 
     fn load_more(&mut self, at: u32) {
+        let reached = self.is_reached(at);
         let lane = &mut self.lanes[at];
         let id = LaneId {
             slot: at,
@@ -161,6 +162,8 @@ impl<R: Item> Engine<R> {
                     0
                 }
             }
+            // It could not run yet, and would take the memory that the records before it need.
+            Standing::Releasing | Standing::Draining if !reached => 0,
             Standing::Releasing | Standing::Draining => {
                 // The last loaded one waits for what follows it.
                 u64::from(self.limits.append_records_max / 2).max(2)

@@ -261,3 +261,20 @@ fn a_record_before_a_condemned_head_needs_a_verdict_of_its_own() {
     assert_eq!(world.lane(0, b'a').mode, Mode::Stopped);
     assert_eq!(world.lane(0, b'a').head, Some(10));
 }
+
+#[test]
+fn g10_a_running_chain_takes_no_memory_before_the_source_is_there() {
+    let mut world = World::with_log(one_try(Then::Park), b"baaa");
+    world.answer(0, 20, reject());
+    (0..3).for_each(|_| world.commit(0));
+    assert!(world.decide(0, b'a', Decision::Release));
+    world.commit(0);
+    world.crash();
+    assert!(
+        world.lane(0, b'a').loading.is_none(),
+        "its records could fill the share that record 10 needs"
+    );
+    world.push_all(0);
+    assert!(world.lane(0, b'a').loading.is_some());
+    restarted(world, Mode::Releasing);
+}
