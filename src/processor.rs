@@ -337,6 +337,7 @@ impl Processor {
                 self.load_chain(partition, lane, Duration::ZERO)
             }
             Action::Stopped { lane, partition } => self.stopped(partition, lane),
+            Action::Declined { lane, partition } => self.declined(partition, lane),
             Action::Gone(partition) => self.gone(partition),
             Action::Pause(partition) => self.flow(partition, Noted::Paused, Order::Pause),
             Action::Resume(partition) => self.flow(partition, Noted::Resumed, Order::Resume),
@@ -375,22 +376,6 @@ impl Processor {
                 item.last_error,
             );
         }
-    }
-
-    /// Restored open positions will not come any more. A log that keeps what is not settled has
-    /// none; elsewhere the source's `on_gap` has decided before it positioned.
-    fn gone(&mut self, id: PartitionId) {
-        let Some(owned) = self.partitions.get_mut(&id) else {
-            return;
-        };
-        let gone: Vec<_> = self.engine.gone(id).cloned().collect();
-        for position in &gone {
-            tracing::warn!(partition = %owned.assignment.name, %position, "open record is gone from its log");
-            owned.attempts.remove(position);
-            self.notes.head(owned, &[], position, Noted::Gone);
-        }
-        owned.dirty = true;
-        self.engine.settle_gone(id);
     }
 
     fn store_fact(&mut self, fact: StoreFact) {

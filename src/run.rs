@@ -150,9 +150,9 @@ pub enum RunError {
     /// Signals cannot be waited for.
     #[error("cannot wait for signals: {0}")]
     Signals(io::Error),
-    /// The drain's deadline passed or it was told to quit: these records were out. What is durable
-    /// stands, and they run again at the next start.
-    #[error("{} in flight when the drain ended: {}", counted(.records.len()), .records.join(", "))]
+    /// The drain's deadline passed or it was told to quit: these records were out, or their remote may
+    /// still run them. What is durable stands, and they run again at the next start.
+    #[error("{}", abandoned(records))]
     Abandoned {
         /// Their ids.
         records: Vec<String>,
@@ -177,9 +177,14 @@ pub enum RunError {
     },
 }
 
-fn counted(records: usize) -> String {
-    match records {
-        1 => "1 record was".to_owned(),
-        n => format!("{n} records were"),
-    }
+fn abandoned(records: &[String]) -> String {
+    let out = match records {
+        [] => return "the drain ended before the last commit was durable: what it did not write runs again at the next start".to_owned(),
+        [_] => "1 record was".to_owned(),
+        more => format!("{} records were", more.len()),
+    };
+    format!(
+        "{out} in flight when the drain ended: {}",
+        records.join(", ")
+    )
 }

@@ -188,8 +188,18 @@ pub enum Action {
         /// The lane's partition.
         partition: PartitionId,
     },
-    /// Restored open positions were passed by: see [`crate::Engine::gone`].
+    /// Restored open positions were passed by: see [`crate::Engine::gone`]. Answer with
+    /// [`crate::Engine::recover`] of those stopped heads that the shell has a copy of, then with
+    /// [`crate::Engine::settle_gone`].
     Gone(PartitionId),
+    /// The lane is stopped at a head that is gone: what was decided on it cannot be done, and is
+    /// forgotten. All that is left is [`Decision::Skip`].
+    Declined {
+        /// The lane.
+        lane: LaneId,
+        /// The lane's partition.
+        partition: PartitionId,
+    },
     /// Hand over no more records of this partition.
     Pause(PartitionId),
     /// Hand over records again.
@@ -208,6 +218,7 @@ impl Action {
             | Self::Publish { partition, .. }
             | Self::LoadChain { partition, .. }
             | Self::Stopped { partition, .. }
+            | Self::Declined { partition, .. }
             | Self::Gone(partition)
             | Self::Pause(partition)
             | Self::Resume(partition)

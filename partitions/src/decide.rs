@@ -1,7 +1,7 @@
 //! An operator's word on stopped and parked lanes.
 
 use crate::lane::{Front, Standing};
-use crate::{Change, Decision, Engine, Item, PartitionId};
+use crate::{Action, Change, Decision, Engine, Item, PartitionId, Stops};
 
 impl<R: Item> Engine<R> {
     /// Acts on an operator's word; `false`: the lane's state does not offer it. What must wait for
@@ -58,12 +58,14 @@ impl<R: Item> Engine<R> {
         }
     }
 
-    /// Whether the stopped head can come no more: the source went by it, or the checkpoint did.
+    /// Whether the stopped head can come no more, nor a copy of it: the source went by it and it is
+    /// settled, or the checkpoint did.
     fn head_is_gone(&self, at: u32) -> bool {
         let lane = &self.lanes[at];
         let window = &self.partitions[lane.partition as usize].window;
         let head = lane.aside.as_ref().and_then(|aside| aside.head_at.as_ref());
         !self.head_is_here(at)
+            && self.absent_head(at).is_none()
             && !self.runs_before(at)
             && head.is_some_and(|head| window.reached(&self.entries, head))
     }
@@ -79,13 +81,18 @@ impl<R: Item> Engine<R> {
             self.publish(at);
             return;
         }
-        let Some(decision) = decided else { return };
         if self.part_of(at).draining {
             return;
         }
         let gone = self.head_is_gone(at);
+        if gone && (verdict || decided.is_some_and(|decision| decision != Decision::Skip)) {
+            self.decline(at);
+            return;
+        }
+        let Some(decision) = decided else { return };
         let change = match decision {
-            Decision::Retry if !gone => Some(Change::Reopen),
+            // Not before the head is here: its lane item has the only copy if it never comes.
+            Decision::Retry if here => Some(Change::Reopen),
             // A head that may still come is settled early only where the checkpoint can say so.
             Decision::Skip if here || gone || self.absent_head(at).is_some() => Some(Change::Skip),
             Decision::Park if here => Some(Change::Park),
@@ -96,11 +103,22 @@ impl<R: Item> Engine<R> {
             | Decision::DeadLetter
             | Decision::Release => None,
         };
-        if change.is_some() || gone {
-            self.aside(at).decided = None;
-        }
         if let Some(change) = change {
+            self.aside(at).decided = None;
             self.want(at, change);
         }
+    }
+
+    /// The head that a decision is about is gone.
+    fn decline(&mut self, at: u32) {
+        let wide = self.limits.failure.stops == Stops::Partition;
+        let aside = self.aside(at);
+        aside.decided = None;
+        aside.verdict = false;
+        aside.bars = wide;
+        let (lane, slot) = (self.lanes.id(at), self.lanes[at].partition);
+        self.set_barrier(slot);
+        let partition = self.partitions[slot as usize].id(slot);
+        self.outbox.push_back(Action::Declined { lane, partition });
     }
 }

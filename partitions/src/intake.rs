@@ -3,6 +3,7 @@
 use crate::lane::{Chain, Front, Standing};
 use crate::window::{Body, DETACHED, Entry, NAMED, NIL, Place, Window};
 use crate::{Action, Engine, Held, Item, PartitionId, Pushed, Resume, Stops};
+use alloc::vec::Vec;
 
 /// What the store knows of a partition when it is taken up.
 pub struct Assignment<'a, P> {
@@ -191,6 +192,43 @@ impl<R: Item> Engine<R> {
         }
     }
 
+    /// A copy of a stopped head that is gone: it is in its lane again, as if it had come. `false`: no
+    /// lane is stopped at its position, or the position is not gone.
+    pub fn recover(&mut self, partition: PartitionId, record: R) -> bool {
+        let Some(slot) = self.slot(partition) else {
+            return false;
+        };
+        let part = &self.partitions[slot as usize];
+        let hash = self.lanes.hash(part.identity, record.key());
+        let known = self.lanes.find(&self.entries, (slot, hash), record.key());
+        let stopped = known.filter(|&lane| {
+            let head = self.lanes[lane].aside.as_ref().map(|aside| &aside.head_at);
+            self.lanes[lane].standing == Standing::Stopped
+                && head.is_some_and(|head| head.as_ref() == Some(record.position()))
+        });
+        let gone = &part.window.gone;
+        let index = gone
+            .iter()
+            .position(|&at| self.entries[at].position() == record.position());
+        let (Some(lane), Some(index)) = (stopped, index) else {
+            return false;
+        };
+        let at = gone[index];
+        if self.entries[at].is(NAMED) {
+            return false;
+        }
+        let part = &mut self.partitions[slot as usize];
+        part.window.gone.remove(index);
+        part.buffered += 1;
+        part.bytes += u64::from(record.weight());
+        self.entries[at].body = Body::Record(record);
+        self.lanes.join(&mut self.entries, lane, at);
+        self.detach(at);
+        self.check_intake(slot);
+        self.go_on(lane);
+        true
+    }
+
     /// The gone positions are settled.
     pub fn settle_gone(&mut self, partition: PartitionId) {
         let Some(slot) = self.slot(partition) else {
@@ -204,6 +242,12 @@ impl<R: Item> Engine<R> {
             } else {
                 part.window.settle(&mut self.entries, at);
                 self.entries.remove(at);
+            }
+        }
+        let lanes: Vec<u32> = part.asides.iter().copied().collect();
+        for lane in lanes {
+            if self.lanes[lane].standing == Standing::Stopped {
+                self.go_on(lane);
             }
         }
     }

@@ -340,6 +340,31 @@ impl<P> Lanes<P> {
     }
 }
 
+impl<P: Ord> Lanes<P> {
+    /// Puts an entry where its position belongs in the lane.
+    pub(crate) fn join<R: Item<Position = P>>(
+        &mut self,
+        entries: &mut Entries<R>,
+        lane: u32,
+        entry: u32,
+    ) {
+        let (mut before, mut next) = (NIL, self[lane].head);
+        while next != NIL && entries[next].position() < entries[entry].position() {
+            (before, next) = (next, entries[next].lane_next);
+        }
+        if next == NIL {
+            return self.append(entries, lane, entry);
+        }
+        entries[entry].lane = lane;
+        entries[entry].lane_next = next;
+        if before == NIL {
+            self[lane].head = entry;
+        } else {
+            entries[before].lane_next = entry;
+        }
+    }
+}
+
 impl<P> Index<u32> for Lanes<P> {
     type Output = Lane<P>;
     #[inline]

@@ -14,12 +14,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use support::{Case, play};
 
 /// What the histories must meet, or they prove nothing about it: faults, and states of lanes.
-const MUST_HAPPEN: [&str; 43] = [
+const MUST_HAPPEN: [&str; 45] = [
     "appends",
     "crash",
     "cuts",
     "dead-lettered",
     "decide",
+    "declined",
     "drained",
     "duplicate",
     "effects",
@@ -44,6 +45,7 @@ const MUST_HAPPEN: [&str; 43] = [
     "push gap",
     "quarantines",
     "raced loads",
+    "recovered",
     "refused",
     "refused behind others",
     "reopens",

@@ -29,6 +29,10 @@ impl Processor {
         let records = out.run.records();
         let answer = self.classify(end, records.len());
         self.note_ended(out, &answer);
+        if !answer.quarantine.is_zero() {
+            let until = self.now + answer.quarantine;
+            self.tries.linger(until, &out.run, self.now);
+        }
         let first = out.run.first();
         if let Some(owned) = self.partitions.get_mut(&out.partition) {
             if let Some(error) = &answer.error {

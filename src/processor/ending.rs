@@ -147,7 +147,7 @@ impl Processor {
             if !(over && (!committing || far_over)) {
                 return None;
             }
-            let out = self.tries.ids();
+            let out = self.tries.ids(self.now);
             let outcome = match &ending.outcome {
                 Outcome::Source(error) => Outcome::Source(error.clone()),
                 Outcome::Idle | Outcome::Drained | Outcome::Abandoned(_) | Outcome::Store(_) => {

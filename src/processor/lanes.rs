@@ -4,6 +4,7 @@ use super::{Processor, StoreFact, owned::Owned};
 use crate::{
     handler::PublishError,
     history::Event,
+    position::Position,
     record::{LaneKey, Record},
     store::{DecideError, DecisionNote, LaneItem, LaneState, StoreError, Verb},
 };
@@ -183,6 +184,40 @@ impl Processor {
         }
     }
 
+    /// Restored open positions will not come any more. A log that keeps what is not settled has
+    /// none; elsewhere the source's `on_gap` has decided before it positioned. Of a stopped head the
+    /// lane item has a copy, unless it was too large.
+    pub(super) fn gone(&mut self, id: PartitionId) {
+        let Some(owned) = self.partitions.get_mut(&id) else {
+            return;
+        };
+        let gone: Vec<Position> = self.engine.gone(id).cloned().collect();
+        for position in &gone {
+            let partition = &owned.assignment.name;
+            if let Some(copy) = copy_of(owned, position)
+                && self.engine.recover(id, copy.clone())
+            {
+                tracing::warn!(%partition, %position, "stopped head is gone from its log: its copy stands for it");
+                self.notes.record(&copy, Event::Fetched);
+                continue;
+            }
+            tracing::warn!(%partition, %position, "open record is gone from its log");
+            owned.attempts.remove(position);
+            self.notes.head(owned, &[], position, Event::Gone);
+        }
+        owned.dirty = true;
+        self.engine.settle_gone(id);
+    }
+
+    /// A decision on a head that is gone: it is cleared, so that the operator can skip it.
+    pub(super) fn declined(&mut self, id: PartitionId, lane: LaneId) {
+        let key = self.engine.lane_key(lane).and_then(LaneKey::from_bytes);
+        if let (Some(owned), Some(lane)) = (self.partitions.get_mut(&id), key) {
+            tracing::error!(partition = %owned.assignment.name, %lane, "the stopped head is gone from its log and was too large for a copy: nothing but `lanes skip` can be done; what was decided is dropped");
+            owned.clear.push(lane);
+        }
+    }
+
     pub(super) fn load_chain(&mut self, id: PartitionId, lane: LaneId, wait: Duration) {
         let Some(owned) = self.partitions.get(&id) else {
             return;
@@ -309,6 +344,19 @@ impl Processor {
             }
         };
         self.engine.dead_lettered(ticket, published);
+    }
+}
+
+/// The copy of a stopped head at this position.
+fn copy_of(owned: &Owned, position: &Position) -> Option<Record> {
+    let stopped = |item: &&LaneItem| item.state == LaneState::Stopped && item.head == *position;
+    let item = owned.lanes.values().find(stopped)?;
+    match Record::from_stored(&owned.assignment, position.clone(), item.record.as_ref()?) {
+        Ok(record) => Some(record),
+        Err(error) => {
+            tracing::error!(partition = %owned.assignment.name, lane = %item.lane, "the copy of the stopped head cannot be read: {error}");
+            None
+        }
     }
 }
 

@@ -57,6 +57,8 @@ pub(super) struct Tries {
     out: HashMap<Ticket, (Out, Abort)>,
     /// All tries have the same timeout, so their deadlines are in order of their starts.
     deadlines: VecDeque<(Duration, Ticket)>,
+    /// Of ended tries that a remote may still run: until when, and the first record's id.
+    lingering: Vec<(Duration, String)>,
     numbers: u64,
     spawning: bool,
     since_probe: u32,
@@ -70,6 +72,7 @@ impl Tries {
             pending: FuturesUnordered::new(),
             out: HashMap::new(),
             deadlines: VecDeque::new(),
+            lingering: Vec::new(),
             numbers: 0,
             spawning: false,
             since_probe: 0,
@@ -166,13 +169,18 @@ impl Tries {
         self.pending.is_empty()
     }
 
-    /// Ids of the first records of the tries that are out.
-    pub(super) fn ids(&self) -> Vec<String> {
-        let mut ids: Vec<String> = self
-            .out
-            .values()
-            .map(|(out, _)| out.run.id().to_owned())
-            .collect();
+    /// A try is over here, and the remote may run it until then.
+    pub(super) fn linger(&mut self, until: Duration, run: &Run, now: Duration) {
+        self.lingering.retain(|(until, _)| *until > now);
+        self.lingering.push((until, run.id().to_owned()));
+    }
+
+    /// Ids of the first records of the tries that are out, or that a remote may still run.
+    pub(super) fn ids(&self, now: Duration) -> Vec<String> {
+        let lingering = self.lingering.iter().filter(|(until, _)| *until > now);
+        let lingering = lingering.map(|(_, id)| id.as_str());
+        let out = self.out.values().map(|(out, _)| out.run.id());
+        let mut ids: Vec<String> = out.chain(lingering).map(str::to_owned).collect();
         ids.sort();
         ids
     }

@@ -309,9 +309,14 @@ fn a_take_over_from_a_frozen_holder_ends_its_children() {
     other.tell("whose is it");
     assert_eq!(other.hear("ours "), "false");
     assert!(lock.is_ours());
+
+    // Who comes after us has to mind it as well, for as long as it lives.
     drop(lock);
-    drop(acquire(folder.path()).expect("free"));
-    assert!(is_alive(other.pid()));
+    let next = acquire(folder.path()).expect("free");
+    assert!(!next.holder_is_dead());
+    drop(next);
+    other.kill();
+    assert!(acquire(folder.path()).expect("free").holder_is_dead());
 }
 
 #[test]

@@ -179,6 +179,7 @@ fn g9_a_lane_is_forgotten_when_it_is_empty() {
         | Action::Publish { .. }
         | Action::LoadChain { .. }
         | Action::Stopped { .. }
+        | Action::Declined { .. }
         | Action::Gone(_)
         | Action::Pause(_)
         | Action::Resume(_)

@@ -1,7 +1,7 @@
 //! G5 exact checkpoint, G6 fencing, G7 no loss, G8 bounded repeats.
 
 use crate::support::{End, Rec, Stage, World, done, effects, limits, reject};
-use partitions::{Answer, Change, CommitEnd, Decision, Pushed, Rest, Resume, Then};
+use partitions::{Action, Answer, Change, CommitEnd, Decision, Pushed, Rest, Resume, Then};
 use std::time::Duration;
 
 fn open(world: &World) -> Vec<u64> {
@@ -85,8 +85,8 @@ fn g5_open_positions_that_never_come_stay_open_until_settled_by_name() {
     assert_eq!(world.engine.gone(id).count(), 0);
 }
 
-#[test]
-fn g5_a_stopped_head_that_is_gone_keeps_its_lane_stopped_and_may_be_skipped() {
+/// Record 10 of `a` stopped its lane, and the source has it no more.
+fn stopped_head_is_gone() -> World {
     let mut world = World::with_log(limits(Then::Stop), b"aab");
     world.answer(0, 10, reject());
     world.answer(0, 30, done(1));
@@ -95,6 +95,44 @@ fn g5_a_stopped_head_that_is_gone_keeps_its_lane_stopped_and_may_be_skipped() {
     world.push_after(0, 1);
     world.push_all(0);
     assert!(world.running(0).is_empty(), "its successor does not start");
+    world
+}
+
+#[test]
+fn g7_a_copy_of_a_stopped_head_that_is_gone_runs_in_its_place() {
+    let mut world = stopped_head_is_gone();
+    world.recover(0);
+    assert_eq!(open(&world), [10, 20]);
+    assert!(world.decide(0, b'a', Decision::Retry));
+    world.commit(0);
+    assert_eq!(world.running(0), [10]);
+    world.answer(0, 10, done(1));
+    assert_eq!(world.running(0), [20]);
+    world.heal();
+}
+
+#[test]
+fn g10_a_decision_on_a_head_that_is_gone_is_declined_once_that_is_certain() {
+    let mut world = stopped_head_is_gone();
+    let id = world.parts[0].id.expect("assigned");
+    let key = crate::support::key_of(b'a');
+    assert!(
+        world.engine.decide(id, &key, Decision::Retry),
+        "there may be a copy"
+    );
+    world.settle_gone(0);
+    let declined = |action: &Action| matches!(action, Action::Declined { .. });
+    assert!(world.actions.iter().any(declined));
+    assert!(world.decide(0, b'a', Decision::Skip));
+    world.commit(0);
+    assert_eq!(world.running(0), [20]);
+    world.heal();
+}
+
+#[test]
+fn g5_a_stopped_head_that_is_gone_keeps_its_lane_stopped_and_may_be_skipped() {
+    let mut world = stopped_head_is_gone();
+    world.settle_gone(0);
     let id = world.parts[0].id.expect("assigned");
     let key = crate::support::key_of(b'a');
     assert!(

@@ -172,6 +172,7 @@ impl World {
                 }
                 Action::Stopped { .. } => String::from("Stopped"),
                 Action::Gone(_) => String::from("Gone"),
+                Action::Declined { .. } => String::from("Declined"),
                 Action::Pause(_) => String::from("Pause"),
                 Action::Resume(_) => String::from("Resume"),
                 Action::Drained(_) => String::from("Drained"),

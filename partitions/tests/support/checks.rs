@@ -42,6 +42,7 @@ impl World {
                     lane,
                 } => self.on_publish(ticket, partition, lane),
                 Action::LoadChain { lane, partition } => self.on_load(lane, partition),
+                Action::Declined { lane, partition } => self.on_declined(lane, partition),
                 Action::Stopped { lane, partition } => self.on_stopped(lane, partition),
                 Action::Gone(partition) => {
                     let part = self.part(partition);
@@ -306,6 +307,16 @@ impl World {
         let mut rows = self.parts[part].model.rows.iter();
         let answered = rows.any(|row| row.stage == Stage::Answered && (whole || row.key == key));
         answered || self.tries.iter().any(out)
+    }
+
+    /// Nothing is left that could be tried or published.
+    fn on_declined(&mut self, lane: LaneId, id: PartitionId) {
+        let (part, key) = (self.part(id), self.key(lane));
+        self.log(|| format!("  declined {part} {}", key as char));
+        let head = self.lane(part, key).head.expect("a stopped head");
+        let stage = self.stage(part, head);
+        assert_eq!(stage, Stage::Void, "gone: {part}/{head} may still come");
+        self.parts[part].model.lane(key).verdict = false;
     }
 
     fn on_drained(&mut self, id: PartitionId) {

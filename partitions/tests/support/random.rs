@@ -194,6 +194,9 @@ fn step(world: &mut World, rng: &mut Rng, mood: &Mood, operation: &'static str) 
         "hold intake" => world.hold_intake(part, rng.chance(50)),
         "drain" if open => world.drain(part),
         "settle gone" if state.model.rows.iter().any(|row| row.stage == Stage::Gone) => {
+            if rng.chance(50) {
+                world.recover(part);
+            }
             world.settle_gone(part)
         }
         _ => return false,
@@ -438,6 +441,7 @@ fn tally(world: &World) -> BTreeMap<&'static str, u64> {
             Action::LoadChain { .. } => "loads",
             Action::Stopped { .. } => "stopped",
             Action::Gone(_) => "gone",
+            Action::Declined { .. } => "declined",
             Action::Pause(_) => "pauses",
             Action::Resume(_) => "resumes",
             Action::Drained(_) => "drained",

@@ -325,6 +325,26 @@ impl World {
         self.turn();
     }
 
+    /// The store has copies of stopped heads that are gone.
+    pub fn recover(&mut self, part: usize) {
+        let id = self.parts[part].id.expect("assigned");
+        let lanes = self.parts[part].model.lanes.values();
+        let heads: Vec<u64> = lanes
+            .filter(|lane| lane.mode == Mode::Stopped)
+            .filter_map(|lane| lane.head)
+            .collect();
+        for head in heads {
+            if self.stage(part, head) == Stage::Gone {
+                self.count("recovered");
+                let row = self.parts[part].model.row(head);
+                (row.stage, row.accepted) = (Stage::Queued, true);
+                let copy = Rec::new(head, row.key, row.weight);
+                assert!(self.engine.recover(id, copy), "gone: {part}/{head}");
+            }
+        }
+        self.turn();
+    }
+
     pub fn settle_gone(&mut self, part: usize) {
         self.log(|| format!("settle gone {part}"));
         self.engine

@@ -38,7 +38,6 @@ pub struct Lock {
     file: File,
     path: PathBuf,
     holder: Mutex<Holder>,
-    holder_is_dead: bool,
 }
 
 /// Who holds a lock: the file's one line of JSON.
@@ -61,14 +60,17 @@ pub struct Holder {
     /// It gave the lock up; what is locked still is held by its children.
     #[serde(default)]
     pub given_up: bool,
+    /// Former holders from whom it was taken while they were frozen: they may wake.
+    #[serde(default)]
+    pub frozen: Vec<Child>,
 }
 
-/// A process group of the handler.
+/// A process, as a lock file names one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Child {
-    /// Process id of its leader, which is the group's.
+    /// Its id; of a process group its leader's, which is the group's.
     pub pid: u32,
-    /// When that process began, in clock ticks since boot.
+    /// When it began, in clock ticks since boot.
     pub start: u64,
 }
 
@@ -154,7 +156,8 @@ impl Lock {
             match file.try_lock() {
                 // A take-over may have put another file in its place meanwhile.
                 Ok(()) if same_file(&file, &path) => {
-                    return Self::keep(file, path, app, worker, true);
+                    let frozen = read(&mut file).map_or_else(Vec::new, |h| h.may_wake());
+                    return Self::keep(file, path, app, worker, frozen);
                 }
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -177,7 +180,7 @@ impl Lock {
         path: PathBuf,
         app: &str,
         worker: Uuid,
-        holder_is_dead: bool,
+        frozen: Vec<Child>,
     ) -> Result<Self, LockError> {
         let pid = std::process::id();
         let holder = Holder {
@@ -189,19 +192,20 @@ impl Lock {
             since: now_millis(),
             children: Vec::new(),
             given_up: false,
+            frozen,
         };
         write(&file, &holder).map_err(io_error("write", &path))?;
         Ok(Self {
             file,
             path,
             holder: Mutex::new(holder),
-            holder_is_dead,
         })
     }
 
-    /// Whether the last holder's death, and that of its children, is proven.
+    /// Whether the death of all former holders, and of their children, is proven.
     pub fn holder_is_dead(&self) -> bool {
-        self.holder_is_dead
+        let holder = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
+        holder.frozen.is_empty()
     }
 
     /// The lock file.
@@ -274,7 +278,24 @@ impl Holder {
 
     /// Its process, while that is there and did not give the lock up.
     fn process(&self) -> Option<process::Process> {
-        process::look(self.pid).filter(|p| !self.given_up && p.start == self.start && !p.is_dead())
+        let own = Child {
+            pid: self.pid,
+            start: self.start,
+        };
+        own.process().filter(|_| !self.given_up)
+    }
+
+    /// The frozen ones that are still there.
+    fn may_wake(&self) -> Vec<Child> {
+        let there = self.frozen.iter().filter(|own| own.process().is_some());
+        there.copied().collect()
+    }
+}
+
+impl Child {
+    /// Its process, while that is there: a reused id has another start.
+    fn process(&self) -> Option<process::Process> {
+        process::look(self.pid).filter(|p| p.start == self.start && !p.is_dead())
     }
 }
 

@@ -14,7 +14,7 @@ use lanekeeper::{
     processor::{Outcome, Stop},
     store::{DecisionNote, LaneItem, LaneState, Store, Verb},
 };
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 /// Once healed, everything must have come to rest by then.
@@ -71,6 +71,9 @@ struct World {
     orphans: Vec<Orphan>,
     /// Members to be told that partitions are lost, once they are awake.
     tell_lost: Vec<(Duration, u64, usize)>,
+    /// Of each partition, members that live and had it since it was last released: tries of theirs may
+    /// run.
+    holders: Vec<BTreeSet<u64>>,
     numbers: u64,
 }
 
@@ -88,6 +91,7 @@ impl World {
             orphans: (0..partitions).map(orphan).collect(),
             workers: Vec::new(),
             tell_lost: Vec::new(),
+            holders: vec![BTreeSet::new(); partitions],
             numbers: 0,
             shared,
         }
@@ -128,9 +132,29 @@ impl World {
         let ended = self.workers.extract_if(.., |w| w.end.is_finished());
         for worker in ended.collect::<Vec<_>>() {
             self.replace.push(now() + self.soon(1_000));
+            self.is_dead(worker.number);
             let left = self.shared.log().leaves(worker.number);
             self.orphaned(left, false);
         }
+    }
+
+    fn is_dead(&mut self, member: u64) {
+        for holders in &mut self.holders {
+            holders.remove(&member);
+        }
+    }
+
+    /// Whether nobody has it and lives: what the lock of an embedded log proves.
+    fn holders_are_dead(&mut self, partition: usize) -> bool {
+        let name = self.shared.log().name(partition).clone();
+        let released = self.shared.store.tamper(|contents| {
+            let found = contents.ownerships.get(&name);
+            found.is_none_or(|found| found.worker.is_none())
+        });
+        if released {
+            self.holders[partition].clear();
+        }
+        self.holders[partition].is_empty()
     }
 
     fn soon(&self, most: u64) -> Duration {
@@ -208,6 +232,8 @@ impl World {
                         Some((former, _)) => self.tell_lost.push((now(), former, partition)),
                         None => {}
                     }
+                    let dead = self.holders_are_dead(partition) && dead;
+                    self.holders[partition].insert(member);
                     self.shared.log().assign(partition, member, dead);
                 }
                 _ => waiting.push(orphan),
@@ -260,6 +286,7 @@ impl World {
         if let Some(at) = self.shared.pick(&all) {
             let worker = self.workers.swap_remove(at);
             worker.control.kill();
+            self.is_dead(worker.number);
             let left = self.shared.log().leaves(worker.number);
             let dead = self.shared.plan.local;
             self.orphaned(left, dead);
@@ -415,7 +442,9 @@ impl World {
             let rests = settled && self.workers.len() == self.shared.plan.slots;
             rested_at = rested_at.filter(|_| rests).or(rests.then(now));
             // Long enough for the last claim to be over with whatever it waited for.
-            if rested_at.is_some_and(|at| now() >= at + self.shared.plan.settings.drain * 2) {
+            let busy_until = self.shared.seen().busy_until;
+            let calm = |at: Duration| at.max(busy_until) + self.shared.plan.settings.drain * 2;
+            if rested_at.is_some_and(|at| now() >= calm(at)) {
                 return true;
             }
             tokio::time::sleep(STEP * 4).await;
@@ -425,6 +454,9 @@ impl World {
 
     /// Everybody drains: nothing is out, so each partition is released.
     async fn drain(&mut self) {
+        // Who claimed and was then told that it is lost owns nothing, whatever the store says: a claim
+        // may arrive after the partition went to others.
+        let claimed = self.shared.claimed();
         for worker in &self.workers {
             let _ = worker.stop.send(Stop::Drain);
         }
@@ -442,7 +474,7 @@ impl World {
         // A claim that arrived late has an owner that does not know.
         let unreleased: Vec<String> = self.shared.store.tamper(|contents| {
             let owned = contents.ownerships.iter().filter(|(name, o)| {
-                o.worker.is_some() && self.shared.is_claimed(&name.to_string(), o.epoch)
+                o.worker.is_some() && claimed.contains(&(name.to_string(), o.epoch))
             });
             owned.map(|(name, _)| name.to_string()).collect()
         });

@@ -40,6 +40,8 @@ pub(super) struct Seen {
     /// Nothing is broken any more.
     pub(super) mended: bool,
     pub(super) calls_done: u64,
+    /// No call runs later than this, as far as is known.
+    pub(super) busy_until: Duration,
 }
 
 /// The target as one incarnation calls it.
@@ -66,6 +68,7 @@ impl Drop for Calling {
             None => self.limit.min(now() + settle),
         };
         let mut seen = self.shared.seen();
+        seen.busy_until = seen.busy_until.max(until);
         if let Some(running) = seen.running.get_mut(&self.key) {
             for call in running.iter_mut().filter(|call| call.0 == self.number) {
                 call.2 = until;
@@ -88,6 +91,7 @@ impl Client {
         let mut problems = Vec::new();
         let mut seen = self.shared.seen();
         seen.calls += 1;
+        seen.busy_until = seen.busy_until.max(limit);
         let number = seen.calls;
         for of in seen.running.values_mut() {
             of.retain(|call| call.2 > now());

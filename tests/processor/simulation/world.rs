@@ -155,8 +155,9 @@ impl Shared {
         lock(&self.skipped).contains(&place)
     }
 
-    pub(super) fn is_claimed(&self, name: &str, epoch: u64) -> bool {
-        lock(&self.claimed).contains(&(name.to_owned(), epoch))
+    /// Partitions and epochs that a worker claimed and was not told to have lost.
+    pub(super) fn claimed(&self) -> BTreeSet<(String, u64)> {
+        lock(&self.claimed).clone()
     }
 
     /// The source was told a durable frontier.
@@ -229,6 +230,7 @@ impl History for Sink {
         match fact.event {
             Event::Revoked { clean: false } => {
                 state.lost.insert((name(), subject.epoch));
+                lock(&self.shared.claimed).remove(&(name(), subject.epoch));
             }
             Event::Ended { .. } if state.lost.contains(&(name(), subject.epoch)) => {
                 self.shared.count(|c| c.late_completions += 1);

@@ -4,7 +4,7 @@
 //! new lock is a new file in the old one's place, so what the old one's descriptor holds means
 //! nothing any more; what its process writes when it wakes is refused by the store.
 
-use super::{Holder, Lock, LockError, io_error, open, process, process::Process, same_file};
+use super::{Child, Holder, Lock, LockError, io_error, open, process, process::Process, same_file};
 use crate::sqlite::{self, Access};
 use rusqlite::ErrorCode;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -45,26 +45,26 @@ impl Lock {
             Ok(()) | Err(TryLockError::WouldBlock) => return Err(super::held_by(found, file)),
             Err(TryLockError::Error(error)) => return Err(io_error("lock", &new)(error)),
         }
-        let dead = match clear(&found, path) {
-            Ok(dead) => dead,
+        let frozen = match clear(&found, path) {
+            Ok(frozen) => frozen,
             Err(error) => {
                 // A leftover does no harm: the next take-over uses it.
                 let _ = fs::remove_file(&new);
                 return Err(error);
             }
         };
-        let mut lock = Self::keep(file, new, app, worker, dead)?;
+        let mut lock = Self::keep(file, new, app, worker, frozen)?;
         fs::rename(&lock.path, &found).map_err(io_error("replace", &found))?;
         lock.path = found;
         Ok(lock)
     }
 }
 
-/// Ends the children of whoever holds the lock; whether the holder itself is dead.
-fn clear(path: &Path, database: &Path) -> Result<bool, LockError> {
+/// Ends the children of whoever holds the lock; it and former holders, where they may wake.
+fn clear(path: &Path, database: &Path) -> Result<Vec<Child>, LockError> {
     let mut file = open(path)?;
     if file.try_lock().is_ok() {
-        return Ok(true);
+        return Ok(super::read(&mut file).map_or_else(Vec::new, |h| h.may_wake()));
     }
     let Some(holder) = super::read(&mut file) else {
         return Err(super::held_by(path.to_owned(), file));
@@ -107,7 +107,12 @@ fn clear(path: &Path, database: &Path) -> Result<bool, LockError> {
     if process.is_none() && file.try_lock().is_err() {
         return Err(super::held_by(path.to_owned(), file));
     }
-    Ok(process.is_none())
+    let mut frozen = holder.may_wake();
+    frozen.extend(process.map(|p| Child {
+        pid: p.pid,
+        start: p.start,
+    }));
+    Ok(frozen)
 }
 
 /// Whether nobody can write into the file, for so long that no living writer is the reason. A file
@@ -133,8 +138,7 @@ fn left(holder: &Holder, process: Option<&Process>, file: &File) -> (Vec<Process
             groups.contains(&p.group) || process.is_some_and(|holder| holder.pid == p.parent)
         });
     for child in &holder.children {
-        let seen = process::look(child.pid).filter(|p| p.start == child.start && !p.is_dead());
-        if let Some(seen) = seen
+        if let Some(seen) = child.process()
             && !ours.iter().any(|p| p.pid == seen.pid)
         {
             ours.push(seen);
