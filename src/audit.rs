@@ -409,6 +409,7 @@ impl Told<'_> {
             Kind::Refused => {
                 here.counts().refused += 1;
                 ownership.was_refused(here);
+                ownership.voids_behind(lane, position);
             }
             Kind::Opened
             | Kind::Claimed

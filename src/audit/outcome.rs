@@ -59,6 +59,18 @@ impl Ownership {
         }
     }
 
+    /// An effect of this record was refused: what its lane answered behind it was never answered.
+    pub(super) fn voids_behind(&mut self, lane: usize, position: &Position) {
+        for behind in self.lanes[lane].waiting.iter().filter(|p| *p > position) {
+            if let Some(record) = self.records.get_mut(behind)
+                && matches!(record.state, State::Answered | State::Failed)
+            {
+                record.state = State::Waiting;
+                self.stops.remove(behind);
+            }
+        }
+    }
+
     /// It will be tried again: until then it holds no slot.
     pub(super) fn waits(&self, here: &mut Here<'_>, lane: usize, position: &Position) {
         let running = self.lanes[lane].running.map(|(_, seq)| seq);

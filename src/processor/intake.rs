@@ -20,6 +20,10 @@ impl Processor {
                 holder_is_dead,
                 start,
             } => {
+                // Assigned anew without a word of its loss: what it was claimed for is over.
+                if let Some(&id) = self.names.get(&partition) {
+                    self.lose(id);
+                }
                 let memory = self.settings.memory;
                 let claiming = Claiming::new(incarnation, holder_is_dead, start, memory);
                 self.claiming.insert(partition.clone(), claiming);
@@ -118,17 +122,22 @@ impl Processor {
             return;
         };
         if lost {
-            if let Some(owned) = self.partitions.remove(&id) {
-                self.notes
-                    .partition(&owned, Noted::Revoked { clean: false });
-            }
-            self.names.remove(partition);
-            self.engine.revoke(id);
+            self.lose(id);
             self.share_memory();
             let _ = done.send(());
         } else {
             self.leave(id, Some(done));
         }
+    }
+
+    /// The partition may be another's already: nothing more of it is written.
+    fn lose(&mut self, id: PartitionId) {
+        if let Some(owned) = self.partitions.remove(&id) {
+            self.notes
+                .partition(&owned, Noted::Revoked { clean: false });
+            self.names.remove(&owned.assignment.name);
+        }
+        self.engine.revoke(id);
     }
 
     /// Starts to give a partition up.

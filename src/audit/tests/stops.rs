@@ -178,3 +178,28 @@ fn g4_a_waiting_lane_holds_no_slot() {
     check(&[], &waits(true));
     check(&[G4], &waits(false));
 }
+
+#[test]
+fn g3_a_failure_behind_a_refused_effect_was_none() {
+    let failed = |refused: bool| {
+        let mut s = Script::with(&set(|o| o.stops = "partition".to_owned()));
+        five(&mut s);
+        s.start_run("a", &[1, 3]);
+        s.end("a", 1, "done");
+        s.end("a", 3, "reject");
+        if refused {
+            let why = "account unknown";
+            s.say(Some(("a", 1)), Event::Refused { why });
+            s.commit(&cover(0, 0, &[]));
+            s.stopped("a", 1);
+            s.decide("a", 1, Verb::Skip);
+            s.say(Some(("a", 1)), Event::Skipped);
+        } else {
+            s.done("a", 1);
+        }
+        s.run("c", 5);
+        s
+    };
+    check(&[], &failed(true));
+    check(&[G3], &failed(false));
+}

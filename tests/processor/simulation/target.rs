@@ -62,11 +62,9 @@ struct Calling {
 impl Drop for Calling {
     fn drop(&mut self) {
         let settle = self.shared.plan.settings.settle.unwrap_or_default();
-        // Without an answer the remote goes on for as long as it may.
-        let until = match self.answered {
-            Some(runs_on) => now() + runs_on,
-            None => self.limit.min(now() + settle),
-        };
+        // Without an answer the remote goes on for as long as it may. A frozen worker reads an answer
+        // late, and the remote has not waited for that.
+        let until = self.limit.min(now() + self.answered.unwrap_or(settle));
         let mut seen = self.shared.seen();
         seen.busy_until = seen.busy_until.max(until);
         if let Some(running) = seen.running.get_mut(&self.key) {
