@@ -40,7 +40,7 @@ use partitions::{Action, Engine, LaneId, PartitionId, Ticket, Time};
 use report::Counters;
 use sources::Sources;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -92,6 +92,16 @@ enum StoreFact {
     Beat(Result<(), StoreError>),
 }
 
+/// What ended the loop's sleep.
+enum Woken {
+    Stop(Stop),
+    Try(Ticket, Box<tries::Out>, tries::Ended),
+    Store(StoreFact),
+    SourceEnded(Arc<str>, Result<(), SourceError>),
+    /// Events of sources, or the time.
+    Other,
+}
+
 /// The loop and all that it owns.
 pub struct Processor {
     worker: WorkerId,
@@ -111,6 +121,8 @@ pub struct Processor {
     /// Numbers the contents of commits.
     contents: u64,
     claiming: BTreeMap<PartitionName, Claiming>,
+    /// Partitions that a call to claim them is out for.
+    claims_out: BTreeSet<PartitionName>,
     partitions: BTreeMap<PartitionId, Owned>,
     names: HashMap<PartitionName, PartitionId>,
     /// Given up; for the report.
@@ -155,6 +167,7 @@ impl Processor {
             commit_calls: 0,
             contents: 0,
             claiming: BTreeMap::new(),
+            claims_out: BTreeSet::new(),
             partitions: BTreeMap::new(),
             names: HashMap::new(),
             gone: Vec::new(),
@@ -203,18 +216,28 @@ impl Processor {
             }
             // 5: sleep until a fact.
             let wake = tokio::time::sleep(self.wake_at().saturating_sub(self.clock.now()));
-            tokio::select! { biased;
-                Some(stop) = stops.recv() => self.stop(stop),
+            let woken = tokio::select! { biased;
+                Some(stop) = stops.recv() => Woken::Stop(stop),
                 Some((ticket, out, end)) = self.tries.next(), if !self.tries.is_empty() => {
-                    self.advance();
-                    self.try_ended(ticket, &out, end);
+                    Woken::Try(ticket, Box::new(out), end)
                 }
-                Some(fact) = self.calls.next(), if !self.calls.is_empty() => self.store_fact(fact),
+                Some(fact) = self.calls.next(), if !self.calls.is_empty() => Woken::Store(fact),
                 Some((name, end)) = self.sources.next(), if !self.sources.is_empty() => {
-                    self.source_ended(&name, end);
+                    Woken::SourceEnded(name, end)
                 }
-                _ = self.events.recv_many(&mut events, EVENTS_PER_TURN), if !self.sources.is_empty() => {}
-                () = wake => {}
+                _ = self.events.recv_many(&mut events, EVENTS_PER_TURN), if !self.sources.is_empty() => {
+                    Woken::Other
+                }
+                () = wake => Woken::Other,
+            };
+            // The process may have slept for long, with others at its partitions meanwhile.
+            self.advance();
+            match woken {
+                Woken::Stop(stop) => self.stop(stop),
+                Woken::Try(ticket, out, end) => self.try_ended(ticket, &out, end),
+                Woken::Store(fact) => self.store_fact(fact),
+                Woken::SourceEnded(name, end) => self.source_ended(&name, end),
+                Woken::Other => {}
             }
             for event in events.drain(..) {
                 self.source_event(event);

@@ -24,8 +24,18 @@ pub(super) struct Claiming {
     holder_is_dead: bool,
     start: Option<oneshot::Sender<Option<Start>>>,
     budget: Arc<Budget>,
-    claimed: Option<(Claimed, Arc<Assignment>, Duration)>,
+    won: Option<Won>,
     calls: u32,
+}
+
+/// A claim that the store acknowledged.
+struct Won {
+    claimed: Claimed,
+    assignment: Arc<Assignment>,
+    /// Before it was sent: from then on it proves ownership.
+    asked: Duration,
+    /// When it was acknowledged: a former owner may have proved its own until then.
+    heard: Duration,
 }
 
 impl Claiming {
@@ -40,7 +50,7 @@ impl Claiming {
             holder_is_dead,
             start: Some(start),
             budget: Arc::new(Budget::new(memory)),
-            claimed: None,
+            won: None,
             calls: 0,
         }
     }
@@ -58,7 +68,11 @@ impl Processor {
         }
     }
 
+    /// Asks for a partition, unless a call that asks for it is out: its answer serves as well.
     pub(super) fn claim(&mut self, partition: PartitionName, wait: Duration) {
+        if !self.claims_out.insert(partition.clone()) {
+            return;
+        }
         let (store, worker, clock) = (
             Arc::clone(&self.store),
             self.worker,
@@ -85,6 +99,7 @@ impl Processor {
         asked: Duration,
         result: Result<Claimed, StoreError>,
     ) {
+        self.claims_out.remove(&partition);
         let Some(claiming) = self.claiming.get_mut(&partition) else {
             // The source took it back, or the loop ends.
             if let Ok(claimed) = result {
@@ -134,7 +149,12 @@ impl Processor {
             // A source that went away is noticed by its end.
             let _ = sender.send(Some(start));
         }
-        claiming.claimed = Some((claimed, assignment, asked));
+        claiming.won = Some(Won {
+            claimed,
+            assignment,
+            asked,
+            heard: self.now,
+        });
     }
 
     pub(super) fn positioned(
@@ -146,12 +166,15 @@ impl Processor {
         let Some(claiming) = self.claiming.remove(partition) else {
             return;
         };
-        let Some((claimed, assignment, asked)) = claiming.claimed else {
+        let Some(Won {
+            claimed,
+            assignment,
+            asked,
+            heard,
+        }) = claiming.won
+        else {
             return;
         };
-        if let Some(gap) = &gap {
-            tracing::warn!(%partition, "gap: {gap}");
-        }
         let known = claimed.ownership.checkpoint.clone().unwrap_or_default();
         let fits = of_this_log(&known, from, claiming.incarnation.as_ref());
         if !fits && !claimed.lanes.is_empty() {
@@ -196,7 +219,7 @@ impl Processor {
             reading_lanes: false,
             lanes_read_at: self.now,
             held: false,
-            quiet_until: (!quiet.is_zero()).then_some(asked + quiet),
+            quiet_until: (!quiet.is_zero()).then_some(heard + quiet),
             claimed_at: self.now,
             unclean_claims: ownership.unclean_claims,
             kept_at: Duration::ZERO,
@@ -221,6 +244,9 @@ impl Processor {
         found: Option<&Checkpoint>,
         gap: Option<&str>,
     ) {
+        if let Some(gap) = gap {
+            tracing::warn!(partition = %owned.assignment.name, "gap: {gap}");
+        }
         self.notes.partition(owned, Noted::Claimed { clean });
         let restored = Noted::Restored {
             checkpoint: found,
@@ -330,8 +356,8 @@ impl Processor {
     /// Takes up no more of what is being claimed.
     pub(super) fn stop_claiming(&mut self) {
         for (partition, claiming) in std::mem::take(&mut self.claiming) {
-            if let Some((claimed, ..)) = claiming.claimed {
-                self.give_back(partition, &claimed);
+            if let Some(won) = claiming.won {
+                self.give_back(partition, &won.claimed);
             }
         }
     }

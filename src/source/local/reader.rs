@@ -246,6 +246,9 @@ impl Reader {
 
     /// The claim succeeded: stand where the checkpoint says.
     fn begin(&mut self, n: usize, number: u32, start: Start) -> Result<(), SourceError> {
+        // A process that was frozen between taking the lock and its claim took the partition back from
+        // whoever took the lock over, and would know nothing of that one's tries.
+        self.still_ours()?;
         let checkpoint = start.checkpoint.as_ref();
         // What retention keeps for us must be right before we look at what it kept.
         let needed = place::frontier_of(checkpoint);

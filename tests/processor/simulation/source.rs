@@ -22,6 +22,7 @@ const BATCH_MAX: usize = 16;
 /// Reads for one incarnation.
 pub(super) struct Reader {
     pub(super) shared: Arc<Shared>,
+    pub(super) member: u64,
     pub(super) mailbox: mpsc::UnboundedReceiver<Told>,
     /// Numbers the assignments; the answer to a claim of an earlier one is of no use.
     pub(super) assignments: u64,
@@ -55,6 +56,7 @@ impl Source for Reader {
                     Some((partition, number, start)) = claims.next(), if !claims.is_empty() => {
                         if let Some(start) = start
                             && self.current.get(&partition) == Some(&number)
+                            && self.is_ours(partition)
                         {
                             self.begins(&ports, &mut readings, partition, start).await;
                         }
@@ -77,6 +79,11 @@ async fn say(ports: &Ports, event: Event) {
 impl Reader {
     fn name(&self, partition: usize) -> PartitionName {
         self.shared.log().name(partition).clone()
+    }
+
+    /// An embedded log looks whether it still has the lock before it begins.
+    fn is_ours(&self, partition: usize) -> bool {
+        !self.shared.plan.local || self.shared.log().owner(partition) == Some(self.member)
     }
 
     fn ordered(&self, readings: &mut BTreeMap<usize, Reading>, order: Order) {

@@ -350,6 +350,7 @@ impl Incarnation {
         };
         let reader = Reader {
             shared: Arc::clone(shared),
+            member: number,
             mailbox: told,
             assignments: 0,
             current: BTreeMap::new(),

@@ -135,9 +135,7 @@ impl Reader {
     pub(super) fn look_after(&mut self) -> Result<(), SourceError> {
         if self.upkeep.looked_at.elapsed() >= REGISTER {
             self.upkeep.looked_at = Instant::now();
-            if !self.lock.is_ours() {
-                return Err(refused(taken_over(&self.lock, &self.settings)));
-            }
+            self.still_ours()?;
             self.register();
         }
         if let Some(age) = self.settings.retention
@@ -146,6 +144,15 @@ impl Reader {
             self.trim(age);
         }
         Ok(())
+    }
+
+    /// Whether nobody has taken the lock over.
+    pub(super) fn still_ours(&self) -> Result<(), SourceError> {
+        if self.lock.is_ours() {
+            Ok(())
+        } else {
+            Err(refused(taken_over(&self.lock, &self.settings)))
+        }
     }
 
     /// The last word on the frontiers; whoever took over speaks for himself.

@@ -85,21 +85,8 @@ impl World {
         }
     }
 
-    /// A child process of another test, started while the last lock was held, has inherited that: it
-    /// is free when the child has gone.
-    fn lock(&self, app: &str) -> Lock {
-        let until = Instant::now() + LONG;
-        loop {
-            match Lock::acquire(&self.path(), app, Uuid::new_v4()) {
-                Ok(lock) => return lock,
-                Err(error) => assert!(Instant::now() < until, "{error}"),
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
     pub(super) fn serve(&self, settings: Settings) -> Host {
-        let lock = self.lock(&settings.app);
+        let lock = Lock::acquire(&self.path(), &settings.app, Uuid::new_v4()).expect("free");
         let (sender, events) = channel::channel(64);
         let (orders, receiver) = channel::unbounded_channel();
         let source = Box::new(LocalSource::new(settings, Arc::new(lock)));

@@ -113,3 +113,26 @@ async fn a_source_whose_lock_is_taken_ends() {
         "it leaves the registration to its successor"
     );
 }
+
+#[tokio::test]
+async fn g1_a_claim_that_comes_after_a_take_over_reads_nothing() {
+    let world = World::new(1);
+    world.fill(0, 10);
+    let mut host = world.serve(world.settings());
+    let claim = loop {
+        let event = host.next().await.expect("it goes on");
+        if matches!(event, Event::Assigned { .. }) {
+            break event;
+        }
+        host.note(event);
+    };
+    let lock = world.folder.path().join("a.db.billing.lock");
+    std::fs::remove_file(&lock).expect("removed");
+    let _theirs = Lock::acquire(&world.path(), "billing", Uuid::new_v4()).expect("free");
+    host.note(claim);
+    while let Some(event) = host.next().await {
+        assert!(!matches!(event, Event::Positioned { .. }), "{event:?}");
+    }
+    let why = host.end().await.expect_err("taken over").to_string();
+    assert!(why.contains("is not this process's any more"), "{why}");
+}
