@@ -1,6 +1,7 @@
 //! The one loop: source events, completions and time go into the engine, its actions come out and are
 //! performed.
 
+mod actions;
 mod answers;
 mod beat;
 mod changes;
@@ -23,9 +24,8 @@ pub use settings::{Clock, Outcome, Parts, Settings, Stop};
 
 use crate::{
     handler::{DeadLetter, PublishError},
-    history::Event as Noted,
-    record::{LaneKey, PartitionName, Record, Run},
-    source::{Event, Order, SourceError},
+    record::{LaneKey, PartitionName, Record},
+    source::{Event, SourceError},
     store::{
         Claimed, CommitError, Committed, ContentId, DecideError, LaneItem, Ownership, Store,
         StoreError, WorkerId,
@@ -35,8 +35,8 @@ use claims::Claiming;
 use ending::Ending;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use note::Notes;
-use owned::{Owned, Waiting};
-use partitions::{Action, Engine, LaneId, PartitionId, Ticket, Time};
+use owned::Owned;
+use partitions::{Engine, LaneId, PartitionId, Ticket, Time};
 use report::Counters;
 use sources::Sources;
 use std::{
@@ -49,8 +49,6 @@ use tries::Tries;
 
 /// Most source events looked at in one turn.
 const EVENTS_PER_TURN: usize = 8;
-/// Most actions performed in one turn.
-const ACTIONS_PER_TURN: u32 = 1024;
 
 /// An answer of the store, or of the dead-letter target.
 enum StoreFact {
@@ -282,125 +280,6 @@ impl Processor {
         }
     }
 
-    /// Performs what the engine asks for; whether there may be more.
-    fn act(&mut self) -> bool {
-        let (began, mut starts) = (self.clock.now(), 0);
-        let mut more = true;
-        for _ in 0..ACTIONS_PER_TURN {
-            match self.engine.poll() {
-                None => {
-                    more = false;
-                    break;
-                }
-                Some(Action::Start {
-                    ticket,
-                    partition,
-                    attempt,
-                }) => {
-                    starts += 1;
-                    self.start(ticket, partition, attempt);
-                }
-                Some(action) => self.perform(action),
-            }
-        }
-        if starts > 0 {
-            self.idle_since = None;
-            self.tries
-                .took(self.clock.now().saturating_sub(began), starts);
-        }
-        more
-    }
-
-    fn start(&mut self, ticket: Ticket, partition: PartitionId, attempt: u32) {
-        let Some(run) = Run::new(self.engine.records(ticket), attempt) else {
-            return;
-        };
-        let number = self.tries.next_number();
-        for record in run.records() {
-            self.notes.record(
-                record,
-                Noted::Started {
-                    ticket: number,
-                    attempt,
-                },
-            );
-        }
-        self.counters.tries += run.records().len() as u64;
-        self.counters.in_flight_peak = self.counters.in_flight_peak.max(self.engine.in_flight());
-        if let Some((out, end)) = self.tries.start(ticket, partition, run, self.now) {
-            self.try_ended(ticket, &out, end);
-        }
-    }
-
-    fn perform(&mut self, action: Action) {
-        match action {
-            Action::Start {
-                ticket,
-                partition,
-                attempt,
-            } => self.start(ticket, partition, attempt),
-            Action::Persist {
-                ticket,
-                partition,
-                lane,
-                change,
-            } => {
-                if let Some(owned) = self.partitions.get_mut(&partition) {
-                    owned.waiting.push(Waiting {
-                        ticket,
-                        lane,
-                        change,
-                    });
-                }
-            }
-            Action::Publish {
-                ticket, partition, ..
-            } => self.publish(ticket, partition),
-            Action::LoadChain { lane, partition } => {
-                self.load_chain(partition, lane, Duration::ZERO)
-            }
-            Action::Stopped { lane, partition } => self.stopped(partition, lane),
-            Action::Declined { lane, partition } => self.declined(partition, lane),
-            Action::Gone(partition) => self.gone(partition),
-            Action::Pause(partition) => self.flow(partition, Noted::Paused, Order::Pause),
-            Action::Resume(partition) => self.flow(partition, Noted::Resumed, Order::Resume),
-            Action::Drained(partition) => {
-                if let Some(leaving) = self
-                    .partitions
-                    .get_mut(&partition)
-                    .and_then(|o| o.leaving.as_mut())
-                {
-                    leaving.drained = true;
-                }
-            }
-        }
-    }
-
-    fn flow(&mut self, id: PartitionId, event: Noted<'_>, order: fn(PartitionName) -> Order) {
-        if let Some(owned) = self.partitions.get(&id) {
-            self.notes.partition(owned, event);
-            let name = owned.assignment.name.clone();
-            self.sources.tell(&name.source.clone(), order(name));
-        }
-    }
-
-    fn stopped(&self, id: PartitionId, lane: LaneId) {
-        let Some(owned) = self.partitions.get(&id) else {
-            return;
-        };
-        let key = self.engine.lane_key(lane).and_then(LaneKey::from_bytes);
-        if let Some(item) = key.and_then(|key| owned.lanes.get(&key)) {
-            tracing::error!(
-                partition = %owned.assignment.name,
-                lane = %item.lane,
-                position = %item.head,
-                attempts = item.attempts,
-                "lane stopped: {}; decide with `lanekeeper lanes retry|skip|park|dead-letter`",
-                item.last_error,
-            );
-        }
-    }
-
     fn store_fact(&mut self, fact: StoreFact) {
         match fact {
             StoreFact::Claimed {
@@ -483,6 +362,7 @@ impl Processor {
                     let figures = self.engine.figures(id);
                     if owned.dirty || figures.is_some_and(|f| f.unflushed > 0) {
                         at(Some(owned.flushed_at + self.settings.flush_interval));
+                        at(Some(owned.not_before));
                     }
                 }
             }

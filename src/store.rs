@@ -12,7 +12,10 @@ pub use commit::{
     Commit, CommitBounds, CommitError, Committed, ContentId, LaneChange, RecordEffects, TooLarge,
 };
 pub use lane::{DecisionNote, LaneItem, LaneState, Verb};
-pub use rules::{CHECKPOINT_BYTES_MAX, HISTORY_MILLIS, KEY_BYTES_MAX, TABLE_BYTES_MAX};
+pub use rules::{
+    CHECKPOINT_BYTES_MAX, HISTORY_MILLIS, KEY_BYTES_MAX, TABLE_BYTES_MAX, attempt_bytes,
+    checkpoint_bytes,
+};
 
 use crate::{
     checkpoint::Checkpoint,

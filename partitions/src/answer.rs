@@ -225,8 +225,11 @@ impl<R: Item> Engine<R> {
             let rules = &self.limits.failure;
             self.health
                 .failed(lane, self.now, quiet, rules, &mut self.jitter);
-        } else if answer.done > 0 || !matches!(answer.rest, Rest::Untried | Rest::Nothing) {
+        } else if answer.done > 0 || answer.rest == Rest::Reject {
             self.health.answered();
+        } else if matches!(answer.rest, Rest::Retry { .. } | Rest::Unattributed) {
+            // A timeout is the record's fault, and says nothing of a target that was out of reach.
+            self.health.interrupted();
         }
     }
 
@@ -265,7 +268,7 @@ impl<R: Item> Engine<R> {
         if entry.attempts > 0 {
             part.tried.remove(&at);
         }
-        if part.paused {
+        if part.wants_memory() {
             self.check_intake(slot);
         }
     }

@@ -69,10 +69,17 @@ impl Health {
         self.since
     }
 
-    /// A try ended well, or by its record's fault: the target answers.
+    /// A try ended well, or with a verdict on its record: the target answers.
     pub(crate) fn answered(&mut self) {
         if self.failures > 0 {
             *self = Self::default();
+        }
+    }
+
+    /// A try failed by its record's fault: the failures are in a row no more.
+    pub(crate) fn interrupted(&mut self) {
+        if self.since.is_none() {
+            self.answered();
         }
     }
 

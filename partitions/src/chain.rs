@@ -170,9 +170,15 @@ impl<R: Item> Engine<R> {
             }
         };
         if chain.loaded < enough && chain.has_more() && chain.load == Load::None {
-            chain.load = Load::Out;
             let slot = lane.partition;
             let part = &mut self.partitions[slot as usize];
+            // One that runs goes on, or its last record could wait for memory that it holds itself.
+            if chain.loaded == 0 && !part.may_load(&self.limits) {
+                chain.load = Load::Starved;
+                part.starved.push_back(id);
+                return;
+            }
+            chain.load = Load::Out;
             part.loads += 1;
             self.outbox.push_back(Action::LoadChain {
                 lane: id,
@@ -190,11 +196,12 @@ impl<R: Item> Engine<R> {
         let Some(chain) = self.lanes[at].chain_mut() else {
             return;
         };
-        let load = core::mem::replace(&mut chain.load, Load::None);
-        if load == Load::None {
+        let load = chain.load;
+        if matches!(load, Load::None | Load::Starved) {
             debug_assert!(false, "no load of this chain is out");
             return;
         }
+        chain.load = Load::None;
         self.part_of(at).loads -= 1;
         if load != Load::Void {
             for record in records {
@@ -209,8 +216,8 @@ impl<R: Item> Engine<R> {
                     chain.count = chain.count.max(known + 1);
                 }
             }
-            self.check_intake(self.lanes[at].partition);
         }
+        self.check_intake(self.lanes[at].partition);
         self.go_on(at);
         self.add_chore(at);
     }
@@ -241,7 +248,9 @@ impl<R: Item> Engine<R> {
         }
         chain.last = entry;
         chain.loaded += 1;
-        self.part_of(at).bytes += weight;
+        let part = self.part_of(at);
+        part.bytes += weight;
+        part.chain_records += 1;
     }
 
     /// The chain's next record is passed.
@@ -274,7 +283,8 @@ impl<R: Item> Engine<R> {
         self.entries.remove(entry);
         let part = &mut self.partitions[slot as usize];
         part.bytes -= bytes;
-        if part.paused {
+        part.chain_records -= 1;
+        if part.wants_memory() {
             self.check_intake(slot);
         }
     }
@@ -289,7 +299,7 @@ impl<R: Item> Engine<R> {
         chain.loaded = 0;
         chain.loaded_to = None;
         chain.next = None;
-        if chain.load != Load::None {
+        if matches!(chain.load, Load::Out | Load::Raced) {
             chain.load = Load::Void;
         }
         while entry != NIL {

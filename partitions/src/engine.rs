@@ -1,7 +1,7 @@
 //! The engine: what it keeps, and what it shows of it.
 
 use crate::backoff::{Health, Jitter};
-use crate::lane::{Lanes, Standing};
+use crate::lane::{Lanes, Load, Standing};
 use crate::partition::Partition;
 use crate::revoke::Ghost;
 use crate::ticket::{Kind, Tickets, next_generation};
@@ -127,7 +127,7 @@ impl<R: Item> Engine<R> {
         }
     }
 
-    /// Asks the source to pause or to go on, when that changes.
+    /// Asks the source to pause or to go on, when that changes; chains that wait for memory look again.
     pub(crate) fn check_intake(&mut self, slot: u32) {
         let part = &mut self.partitions[slot as usize];
         if !part.assigned || part.draining || part.halted {
@@ -139,6 +139,16 @@ impl<R: Item> Engine<R> {
         } else if part.paused && part.has_space(&self.limits) {
             part.paused = false;
             self.outbox.push_back(Action::Resume(part.id(slot)));
+        }
+        if part.may_load(&self.limits) {
+            for id in core::mem::take(&mut part.starved) {
+                if let Some(at) = self.lanes.find_id(id)
+                    && let Some(chain) = self.lanes[at].chain_mut()
+                {
+                    chain.load = Load::None;
+                    self.add_chore(at);
+                }
+            }
         }
     }
 
@@ -256,7 +266,10 @@ impl<R: Item> Engine<R> {
             && self.partitions.iter().all(|part| {
                 let may_go_on = part.waiting > 0 || !part.ready.is_empty();
                 !part.assigned
-                    || part.is_quiet() && part.loads == 0 && !(part.is_open() && may_go_on)
+                    || part.is_quiet()
+                        && part.loads == 0
+                        && part.starved.is_empty()
+                        && !(part.is_open() && may_go_on)
             })
     }
 }

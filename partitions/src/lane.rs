@@ -122,9 +122,11 @@ pub(crate) struct Progress {
 }
 
 /// Whether a load is out.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Load {
     None,
+    /// None is, for want of memory: the lane is in its partition's queue for that.
+    Starved,
     Out,
     /// Arrivals joined meanwhile: its end is not the chain's.
     Raced,

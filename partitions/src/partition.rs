@@ -2,7 +2,10 @@
 
 use crate::window::{NIL, Window};
 use crate::{LaneId, Limits, PartitionId, Resume, lane::Lanes};
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::{
+    collections::{BTreeSet, VecDeque},
+    vec::Vec,
+};
 use core::num::NonZeroU32;
 
 /// Figures of one partition, for status and metrics.
@@ -54,6 +57,10 @@ pub(crate) struct Partition<P> {
     pub(crate) persists: u32,
     pub(crate) publishing: u32,
     pub(crate) loads: u32,
+    /// Records of chains that are loaded.
+    pub(crate) chain_records: u64,
+    /// Lanes that have nothing of their chain loaded, and wait for memory.
+    pub(crate) starved: VecDeque<LaneId>,
     pub(crate) waiting: u32,
 
     /// With `Stops::Partition`: the lowest stopped head. Nothing from here on starts.
@@ -134,6 +141,8 @@ impl<P: Ord + Clone> Partition<P> {
             persists: 0,
             publishing: 0,
             loads: 0,
+            chain_records: 0,
+            starved: VecDeque::new(),
             waiting: 0,
             barrier: None,
             asides: BTreeSet::new(),
@@ -183,6 +192,18 @@ impl<P: Ord + Clone> Partition<P> {
         self.intake_held
             || self.bytes >= limits.partition_bytes_max
             || self.buffered >= u64::from(limits.records_max)
+    }
+
+    /// Something of it waits for memory.
+    pub(crate) fn wants_memory(&self) -> bool {
+        self.paused || !self.starved.is_empty()
+    }
+
+    /// Whether another chain may be loaded: one always, more while there is memory for what is asked for.
+    pub(crate) fn may_load(&self, limits: &Limits) -> bool {
+        let asked = u64::from(self.loads).saturating_mul(limits.append_bytes_max);
+        self.loads == 0 && self.chain_records == 0
+            || self.bytes.saturating_add(asked) < limits.partition_bytes_max
     }
 
     /// Below three quarters: pausing is costly for a source, so it does not flutter.

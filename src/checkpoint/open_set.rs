@@ -1,11 +1,12 @@
-//! The open positions of a checkpoint as bytes: format byte, count, deltas as variable-length
-//! integers, CRC32C. Offsets are deltas; sequence numbers are written whole.
+//! The open positions of a checkpoint as bytes: format byte, count, variable-length integers, CRC32C.
+//! Offsets are written as runs of neighbours, so that a lane that holds up hundreds of thousands of
+//! them takes a few bytes; sequence numbers are written whole.
 //!
 //! ```text
 //! 1  u8      format: 1 offsets, 2 sequence numbers
-//! .. varint  count
-//! .. varint  first offset, then each offset's distance to the one before it, less one
-//!            (format 2: length and text of each position)
+//! .. varint  count of runs (format 2: of positions)
+//! .. varint  of each run: distance of its first offset to the end of the run before it, and its
+//!    varint  length less one (format 2: length and text of each position)
 //! 4  u32 LE  CRC32C of everything before
 //! ```
 
@@ -62,39 +63,43 @@ impl OpenSet {
         self.0.binary_search(position).is_ok()
     }
 
-    /// At most how many bytes [`OpenSet::encode`] takes; cheap.
-    pub fn encoded_len(&self) -> usize {
-        // Deltas of neighbours take a byte; far ones are rare enough to count as three.
-        self.0
-            .iter()
-            .map(|p| if p.offset().is_some() { 3 } else { 70 })
-            .sum::<usize>()
-            + 16
-    }
-
     /// The bytes of the store.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.0.len() * 2 + 16);
-        let sequences = self.0.iter().any(|p| p.offset().is_none());
-        out.push(if sequences { SEQUENCES } else { OFFSETS });
-        push_varint(&mut out, self.0.len() as u64);
-        let mut next = 0;
-        for position in &self.0 {
-            match position.offset() {
-                Some(offset) if !sequences => {
-                    push_varint(&mut out, offset.wrapping_sub(next));
-                    next = offset.wrapping_add(1);
-                }
-                _ => {
-                    let text = position.to_string();
-                    push_varint(&mut out, text.len() as u64);
-                    out.extend_from_slice(text.as_bytes());
-                }
+        let mut out = Vec::with_capacity(64);
+        if self.0.iter().all(|position| position.offset().is_some()) {
+            let runs = self.runs();
+            out.push(OFFSETS);
+            push_varint(&mut out, runs.len() as u64);
+            let mut next = 0;
+            for (first, last) in runs {
+                push_varint(&mut out, first.wrapping_sub(next));
+                push_varint(&mut out, last - first);
+                next = last.wrapping_add(1);
+            }
+        } else {
+            out.push(SEQUENCES);
+            push_varint(&mut out, self.0.len() as u64);
+            for position in &self.0 {
+                let text = position.to_string();
+                push_varint(&mut out, text.len() as u64);
+                out.extend_from_slice(text.as_bytes());
             }
         }
         let checksum = crc32c::crc32c(&out);
         out.extend_from_slice(&checksum.to_le_bytes());
         out
+    }
+
+    /// First and last of each run of neighbours.
+    fn runs(&self) -> Vec<(u64, u64)> {
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for offset in self.0.iter().filter_map(Position::offset) {
+            match runs.last_mut() {
+                Some((_, last)) if last.checked_add(1) == Some(offset) => *last = offset,
+                Some(_) | None => runs.push((offset, offset)),
+            }
+        }
+        runs
     }
 
     /// Reads [`OpenSet::encode`] back.
@@ -119,35 +124,50 @@ impl OpenSet {
         if count > rest.len() as u64 {
             return Err(damaged("it counts more positions than it has bytes"));
         }
-        let mut positions = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
-        let mut next = 0u64;
-        for index in 0..count {
-            let position = if format == OFFSETS {
-                let delta = take_varint(&mut rest).ok_or(damaged("it ends early"))?;
-                let offset = next
-                    .checked_add(delta)
-                    .ok_or(damaged("an offset overflows"))?;
-                let more = index + 1 < count;
-                next = match offset.checked_add(1) {
-                    Some(next) => next,
-                    None if more => return Err(damaged("an offset overflows")),
-                    None => 0,
-                };
-                Position::Offset(offset)
-            } else {
-                take_text(&mut rest).ok_or(damaged("a position is not one"))?
-            };
-            if positions.last().is_some_and(|last| *last >= position) {
-                return Err(damaged("its positions do not ascend"));
-            }
-            positions.push(position);
-        }
+        let positions = if format == OFFSETS {
+            take_runs(&mut rest, count).map_err(damaged)?
+        } else {
+            take_sequences(&mut rest, count).map_err(damaged)?
+        };
         if rest.is_empty() {
             Ok(Self(positions))
         } else {
             Err(damaged("bytes are left over"))
         }
     }
+}
+
+/// More positions than any partition has in memory: what says so is not believed.
+const POSITIONS_MAX: u64 = 1 << 22;
+
+fn take_runs(rest: &mut &[u8], count: u64) -> Result<Vec<Position>, &'static str> {
+    let mut positions = Vec::new();
+    let mut next = Some(0u64);
+    for _ in 0..count {
+        let distance = take_varint(rest).ok_or("it ends early")?;
+        let longer = take_varint(rest).ok_or("it ends early")?;
+        if longer >= POSITIONS_MAX - positions.len() as u64 {
+            return Err("it holds more positions than a partition does");
+        }
+        let first = next.and_then(|next| next.checked_add(distance));
+        let first = first.ok_or("an offset overflows")?;
+        let last = first.checked_add(longer).ok_or("an offset overflows")?;
+        positions.extend((first..=last).map(Position::Offset));
+        next = last.checked_add(1);
+    }
+    Ok(positions)
+}
+
+fn take_sequences(rest: &mut &[u8], count: u64) -> Result<Vec<Position>, &'static str> {
+    let mut positions: Vec<Position> = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
+    for _ in 0..count {
+        let position = take_text(rest).ok_or("a position is not one")?;
+        if positions.last().is_some_and(|last| *last >= position) {
+            return Err("its positions do not ascend");
+        }
+        positions.push(position);
+    }
+    Ok(positions)
 }
 
 fn push_varint(out: &mut Vec<u8>, mut n: u64) {
@@ -218,9 +238,20 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_take_one_byte_each() {
-        let set = set(&(1..=1_000).collect::<Vec<_>>());
-        assert!(set.encode().len() <= 1_000 + 8);
+    fn neighbours_take_a_few_bytes_together() {
+        let set = set(&(1..=300_000).collect::<Vec<_>>());
+        assert!(set.encode().len() <= 16);
+        assert_eq!(OpenSet::decode(&set.encode()), Ok(set));
+    }
+
+    #[test]
+    fn a_length_that_no_partition_has_reserves_nothing() {
+        let mut bytes = vec![OFFSETS, 1, 0];
+        push_varint(&mut bytes, u64::MAX);
+        let checksum = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        let why = "it holds more positions than a partition does";
+        assert_eq!(OpenSet::decode(&bytes), Err(OpenSetError::Damaged { why }));
     }
 
     #[test]

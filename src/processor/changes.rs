@@ -129,6 +129,11 @@ pub(super) fn draft(
             apply(change, engine, owned, *waiting, wall, record_bytes);
         }
     }
+    for lane in &owned.missing {
+        lanes
+            .entry(lane.clone())
+            .or_insert_with(|| unchanged(owned, lane));
+    }
     for lane in clear {
         let change = lanes
             .entry(lane.clone())
@@ -144,9 +149,10 @@ pub(super) fn draft(
 
 fn unchanged(owned: &Owned, lane: &LaneKey) -> LaneChange {
     let item = owned.lanes.get(lane);
+    let found = item.filter(|_| !owned.missing.contains(lane));
     LaneChange {
         lane: lane.clone(),
-        expected: item.map(|i| (i.rev, i.tail.clone())),
+        expected: found.map(|i| (i.rev, i.tail.clone())),
         item: item.cloned(),
         append: Vec::new(),
         passed: None,

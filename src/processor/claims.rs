@@ -193,44 +193,20 @@ impl Processor {
         let id = self.take_up(&assignment.name, &checkpoint, &claimed.lanes);
         let unclean = claimed.unclean.is_some();
         let quiet = self.quiet(unclean, claiming.holder_is_dead);
+        let fence = Fence {
+            worker: self.worker,
+            epoch: ownership.epoch,
+        };
         let owned = Owned {
-            fence: Fence {
-                worker: self.worker,
-                epoch: ownership.epoch,
-            },
             number: ownership.commit,
             attempts: known.attempts.iter().cloned().collect::<HashMap<_, _>>(),
-            lanes: claimed
-                .lanes
-                .into_iter()
-                .map(|item| (item.lane.clone(), item))
-                .collect(),
-            budget: claiming.budget,
-            behind: None,
-            errors: HashMap::new(),
-            waiting: Vec::new(),
-            effects: HashMap::new(),
-            clear: Vec::new(),
-            out: None,
             dirty: !fits || checkpoint != known,
-            flushed_at: self.now,
+            placing: checkpoint.resume != known.resume,
             proven_at: asked,
-            reading: false,
-            reading_lanes: false,
-            lanes_read_at: self.now,
-            held: false,
             quiet_until: (!quiet.is_zero()).then_some(heard + quiet),
-            claimed_at: self.now,
             unclean_claims: ownership.unclean_claims,
-            kept_at: Duration::ZERO,
-            told: None,
-            leaving: None,
-            taking: 0,
-            acted: HashMap::new(),
-            left: None,
-            dropped: Vec::new(),
             checkpoint,
-            assignment,
+            ..Owned::new(assignment, fence, claimed.lanes, claiming.budget, self.now)
         };
         self.note_claim(&owned, !unclean, found.as_ref(), gap.as_deref());
         self.taken_up(id, owned);

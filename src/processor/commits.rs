@@ -11,10 +11,13 @@ use crate::{
     position::Position,
     record::LaneKey,
     source::Order,
-    store::{Commit, CommitError, Committed, ContentId, LaneChange, LaneItem},
+    store::{
+        CHECKPOINT_BYTES_MAX, Commit, CommitError, Committed, ContentId, LaneChange, LaneItem,
+        TooLarge, attempt_bytes, checkpoint_bytes,
+    },
 };
 use futures_util::FutureExt;
-use partitions::{CommitEnd, PartitionId, Ticket};
+use partitions::{Change, CommitEnd, PartitionId, Ticket};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -27,8 +30,8 @@ const KEEP_EVERY: Duration = Duration::from_secs(300);
 /// A worker that ran this long is not what kills itself at once: unclean claims count anew.
 const SETTLED_IN_AFTER: Duration = Duration::from_secs(600);
 /// Encoded open set and attempts at which a partition takes in nothing more; the store's bound is
-/// 300 KB.
-const CHECKPOINT_BYTES_HIGH: usize = 200 * 1024;
+/// [`CHECKPOINT_BYTES_MAX`].
+const CHECKPOINT_BYTES_HIGH: u64 = 200 * 1024;
 /// First wait before a commit is sent again; doubled up to the flush interval's length or a second.
 const AGAIN_MIN: Duration = Duration::from_millis(20);
 const AGAIN_MAX: Duration = Duration::from_secs(2);
@@ -36,7 +39,8 @@ const AGAIN_MAX: Duration = Duration::from_secs(2);
 impl Processor {
     /// Whether a partition's changes should go out now.
     fn due(&self, id: PartitionId, owned: &Owned) -> bool {
-        if owned.out.is_some() || owned.reading_lanes || owned.taking > 0 {
+        let early = self.now < owned.not_before;
+        if owned.out.is_some() || owned.reading_lanes || owned.taking > 0 || early {
             return false;
         }
         let Some(figures) = self.engine.figures(id) else {
@@ -50,6 +54,7 @@ impl Processor {
         owned.shut()
             || (changed
                 && (leaving
+                    || owned.placing
                     // Nothing else will come of waiting.
                     || (self.settings.until_idle && self.engine.is_idle())
                     || self.now >= owned.flushed_at + self.settings.flush_interval
@@ -112,7 +117,7 @@ impl Processor {
         let owned = self.partitions.get_mut(&id)?;
         let chosen = changes::choose(&self.engine, owned, self.store.bounds());
         let tickets: Vec<Ticket> = chosen.iter().map(|w| w.ticket).collect();
-        let (checkpoint, moved) = snapshot(&mut self.engine, id, &tickets, owned);
+        let (mut checkpoint, moved) = snapshot(&mut self.engine, id, &tickets, owned);
         let clear = std::mem::take(&mut owned.clear);
         let draft = changes::draft(
             &self.engine,
@@ -123,9 +128,11 @@ impl Processor {
             self.clock.wall_millis(),
             self.store.bounds().record_bytes,
         );
-        let encoded = checkpoint.open.encoded_len() + checkpoint.attempts.len() * 12;
-        self.engine
-            .hold_intake(id, encoded >= CHECKPOINT_BYTES_HIGH);
+        let whole = checkpoint_bytes(&checkpoint);
+        self.engine.hold_intake(id, whole >= CHECKPOINT_BYTES_HIGH);
+        if whole > CHECKPOINT_BYTES_MAX {
+            forget_attempts(&mut checkpoint, whole - CHECKPOINT_BYTES_MAX);
+        }
         let settled_in =
             owned.unclean_claims > 0 && self.now >= owned.claimed_at + SETTLED_IN_AFTER;
         let commit = Arc::new(Commit {
@@ -189,7 +196,10 @@ impl Processor {
                     | CommitError::OtherContent { .. }
                     | CommitError::Damaged(_)),
                 ) => self.fenced(id, &error.to_string()),
-                Err(error @ CommitError::TooLarge { .. }) => self.too_large(id, out, &error),
+                Err(CommitError::TooLarge { what, bytes, max }) => {
+                    let error = CommitError::TooLarge { what, bytes, max }.to_string();
+                    self.too_large(id, out, what, error);
+                }
             }
         }
     }
@@ -202,6 +212,7 @@ impl Processor {
         let commit = &out.commit;
         owned.number = commit.number;
         owned.checkpoint = commit.checkpoint.clone();
+        owned.placing = false;
         // The store held our fence at some time after the request was made.
         owned.proven_at = owned.proven_at.max(out.sent_at);
         if owned.held {
@@ -216,6 +227,7 @@ impl Processor {
         owned.dropped.clear();
         let heads = heads_of(&commit.lanes, &owned.lanes);
         for change in &commit.lanes {
+            owned.missing.remove(&change.lane);
             match &change.item {
                 Some(item) => owned.lanes.insert(change.lane.clone(), item.clone()),
                 None => owned.lanes.remove(&change.lane),
@@ -334,22 +346,63 @@ impl Processor {
         self.read_lanes(id);
     }
 
-    fn too_large(&mut self, id: PartitionId, out: OutCommit, error: &CommitError) {
+    fn too_large(&mut self, id: PartitionId, out: OutCommit, what: TooLarge, error: String) {
         let Some(owned) = self.partitions.get_mut(&id) else {
             return;
         };
-        if let CommitError::TooLarge {
-            what: crate::store::TooLarge::Effects(index),
-            ..
-        } = error
-        {
-            self.refused(id, &out, &[(*index, error.to_string())]);
-            return;
+        let change = match what {
+            TooLarge::Effects(index) => {
+                self.refused(id, &out, &[(index, error)]);
+                return;
+            }
+            TooLarge::Lane(index) => out.commit.lanes.get(index).and_then(|change| {
+                let key = |w: &&Waiting| self.engine.lane_key(w.lane) == Some(change.lane.bytes());
+                let of_lane = out.tickets.iter().filter(key);
+                let mut stored =
+                    of_lane.filter(|w| matches!(w.change, Change::Park | Change::Append));
+                stored.next().copied()
+            }),
+            TooLarge::Checkpoint => None,
+        };
+        tracing::error!(partition = %owned.assignment.name, "{error}");
+        let refused = change.map(|w| {
+            // Of several records half may go first, until the one that is too large stands alone.
+            let keep = self.engine.records(w.ticket).len() / 2;
+            (w, u32::try_from(keep).unwrap_or(u32::MAX))
+        });
+        let over =
+            |w: &Waiting| refused.is_some_and(|(of, keep)| of.ticket == w.ticket && keep == 0);
+        let mut back: Vec<Waiting> = out.tickets.iter().copied().filter(|w| !over(w)).collect();
+        back.append(&mut owned.waiting);
+        owned.waiting = back;
+        owned.clear_again(&out.commit);
+        owned.dirty = true;
+        match refused {
+            Some((w, keep)) => {
+                let refused = [(w.ticket, keep)];
+                self.engine.end_commit(id, CommitEnd::Refused(&refused));
+            }
+            None => {
+                // It is built anew, of what is settled then; all that helps is that more settles.
+                owned.not_before = self.now + self.settings.flush_interval;
+                self.engine.end_commit(id, CommitEnd::NotWritten);
+            }
         }
-        tracing::error!(partition = %owned.assignment.name, "{error}; the partition starts nothing");
-        self.engine.hold(id, true);
-        self.again(id, out, &error.to_string());
     }
+}
+
+/// Attempts of some records are not remembered, so that the rest fits: those that failed least often
+/// begin anew after a crash.
+fn forget_attempts(checkpoint: &mut Checkpoint, mut excess: u64) {
+    let mut all = std::mem::take(&mut checkpoint.attempts);
+    all.sort_by_key(|(_, attempts)| std::cmp::Reverse(*attempts));
+    while excess > 0
+        && let Some((position, _)) = all.pop()
+    {
+        excess = excess.saturating_sub(attempt_bytes(&position));
+    }
+    all.sort();
+    checkpoint.attempts = all;
 }
 
 /// Heads of lanes before a commit, which may skip one that never came in this process.

@@ -17,6 +17,8 @@ const LOAD_RECORDS_MAX: usize = 200;
 const LOAD_BYTES_MAX: u64 = 256 * 1024;
 /// Wait before a chain that could not be read is read again.
 const LOAD_AGAIN: Duration = Duration::from_millis(200);
+/// As before, of one whose records are not there.
+const LOAD_DAMAGED_AGAIN: Duration = Duration::from_secs(5);
 
 impl Processor {
     /// Reads the lane items of partitions that have any, each flush interval.
@@ -70,8 +72,11 @@ impl Processor {
             .into_iter()
             .map(|item| (item.lane.clone(), item))
             .collect();
-        name_foreign_changes(owned, &found);
+        let deleted = name_foreign_changes(owned, &found);
+        owned.missing = deleted.iter().map(|item| item.lane.clone()).collect();
         owned.lanes = found;
+        let deleted = deleted.into_iter().map(|item| (item.lane.clone(), item));
+        owned.lanes.extend(deleted);
         let leaving = owned.leaving.is_some();
         let fresh: Vec<(LaneKey, u64)> = owned
             .lanes
@@ -139,6 +144,8 @@ impl Processor {
             Ok(item) => {
                 let decision = item.decision.clone();
                 owned.lanes.insert(lane.clone(), item);
+                // It stays taken: the next owner acts on it.
+                let decision = decision.filter(|_| owned.leaving.is_none());
                 if let Some(decision) = decision {
                     self.decide(id, lane, &decision);
                 }
@@ -260,6 +267,12 @@ impl Processor {
                 tracing::debug!(partition = %owned.assignment.name, ?lane, records = records.len(), "chain loaded");
                 let key = self.engine.lane_key(lane).and_then(LaneKey::from_bytes);
                 let tail = key.and_then(|key| owned.lanes.get(&key)?.tail.clone());
+                let loaded_to = self.engine.chain_loaded_to(lane);
+                if records.is_empty() && loaded_to < tail.as_ref() {
+                    tracing::error!(partition = %owned.assignment.name, ?lane, tail = ?tail, "the store has no record of this chain up to its tail: somebody deleted them; the lane waits for them");
+                    self.load_chain(id, lane, LOAD_DAMAGED_AGAIN);
+                    return;
+                }
                 let last = records
                     .last()
                     .is_none_or(|r| tail.is_some_and(|tail| *r.position() >= tail));
@@ -360,16 +373,22 @@ fn copy_of(owned: &Owned, position: &Position) -> Option<Record> {
     }
 }
 
-/// Says by name when a lane item was deleted or its state changed by another hand than ours.
-fn name_foreign_changes(owned: &Owned, found: &BTreeMap<LaneKey, LaneItem>) {
+/// Says by name when a lane item was deleted or its state changed by another hand than ours; those
+/// that were deleted, as they were: without them their chains would be lost.
+fn name_foreign_changes(owned: &Owned, found: &BTreeMap<LaneKey, LaneItem>) -> Vec<LaneItem> {
+    let partition = &owned.assignment.name;
+    let mut deleted = Vec::new();
     for (lane, known) in &owned.lanes {
-        let state = |item: &LaneItem| item.state;
-        match found.get(lane).map(state) {
+        match found.get(lane).map(|item| item.state) {
             Some(state) if state == known.state => {}
-            found => {
-                let found: Option<LaneState> = found;
-                tracing::error!(partition = %owned.assignment.name, %lane, known = ?known.state, ?found, "lane item was changed in the store by another hand; it is written anew with the lane's next change");
+            Some(state) => {
+                tracing::error!(%partition, %lane, known = ?known.state, found = ?state, "lane item was changed in the store by another hand");
+            }
+            None => {
+                tracing::error!(%partition, %lane, known = ?known.state, "lane item was deleted from the store by another hand: it is written anew");
+                deleted.push(known.clone());
             }
         }
     }
+    deleted
 }

@@ -9,7 +9,7 @@ use crate::{
 };
 use partitions::{Change, LaneId, Ticket};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -35,6 +35,8 @@ pub(super) struct Owned {
     pub(super) waiting: Vec<Waiting>,
     /// Effects of answered tries, by their ticket.
     pub(super) effects: HashMap<Ticket, Vec<(usize, crate::effect::Effect)>>,
+    /// Lanes whose items somebody deleted: they are written anew as they were.
+    pub(super) missing: BTreeSet<LaneKey>,
     /// Lanes whose decision does not fit their state: it is cleared.
     pub(super) clear: Vec<LaneKey>,
     /// Those of them that a commit in flight clears.
@@ -42,6 +44,10 @@ pub(super) struct Owned {
     pub(super) out: Option<OutCommit>,
     /// Something changed that only a commit makes durable, beside passed records.
     pub(super) dirty: bool,
+    /// Where to begin was chosen now, and is not durable: a crash before it is would choose anew.
+    pub(super) placing: bool,
+    /// No commit goes out before.
+    pub(super) not_before: Duration,
     /// When the last commit went out.
     pub(super) flushed_at: Duration,
     /// When the store last proved that we own it (taken before the request was sent).
@@ -141,9 +147,55 @@ pub(super) struct OutCommit {
 }
 
 impl Owned {
+    /// A partition as it was claimed at `now`, with the lane items found.
+    pub(super) fn new(
+        assignment: Arc<Assignment>,
+        fence: Fence,
+        lanes: Vec<LaneItem>,
+        budget: Arc<Budget>,
+        now: Duration,
+    ) -> Self {
+        let lanes = lanes.into_iter().map(|item| (item.lane.clone(), item));
+        Self {
+            assignment,
+            fence,
+            number: 0,
+            checkpoint: Checkpoint::default(),
+            lanes: lanes.collect(),
+            budget,
+            behind: None,
+            attempts: HashMap::new(),
+            errors: HashMap::new(),
+            waiting: Vec::new(),
+            effects: HashMap::new(),
+            missing: BTreeSet::new(),
+            clear: Vec::new(),
+            dropped: Vec::new(),
+            out: None,
+            dirty: false,
+            placing: false,
+            not_before: Duration::ZERO,
+            flushed_at: now,
+            proven_at: Duration::ZERO,
+            reading: false,
+            reading_lanes: false,
+            lanes_read_at: now,
+            held: false,
+            quiet_until: None,
+            claimed_at: now,
+            unclean_claims: 0,
+            kept_at: Duration::ZERO,
+            told: None,
+            leaving: None,
+            taking: 0,
+            acted: HashMap::new(),
+            left: None,
+        }
+    }
+
     /// Whether something waits for a commit at once.
     pub(super) fn shut(&self) -> bool {
-        !self.waiting.is_empty() || !self.clear.is_empty()
+        !self.waiting.is_empty() || !self.clear.is_empty() || !self.missing.is_empty()
     }
 
     /// Lanes whose decision a commit was to clear, and did not.

@@ -104,9 +104,10 @@ impl Processor {
         for (&id, owned) in &mut self.partitions {
             let quiet = owned.quiet_until.is_some_and(|until| until > self.now);
             let stale = self.now + self.settings.timeout > owned.proven_at + self.settings.drain;
-            if owned.held != (stale || quiet) {
-                owned.held = stale || quiet;
-                self.engine.hold(id, owned.held);
+            let held = stale || quiet || owned.placing;
+            if owned.held != held {
+                owned.held = held;
+                self.engine.hold(id, held);
             }
             if let Some(until) = owned.quiet_until.filter(|_| quiet) {
                 next = next.min(until);

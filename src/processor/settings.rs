@@ -10,9 +10,9 @@ use crate::{
 use partitions::{FailureRules, Limits};
 use std::{sync::Arc, time::Duration};
 
-/// Records of one partition in memory, whatever their size: the bytes bound them first, but for
-/// empty records.
-const RECORDS_MAX: u32 = 4_000_000;
+/// Records of one partition in memory, whatever their size: so many that their open set fits into a
+/// checkpoint wherever they lie (four bytes each at most, in the store's 300 KB).
+const RECORDS_MAX: u32 = 65_536;
 /// One append to a chain.
 const APPEND_RECORDS_MAX: u32 = 200;
 const APPEND_BYTES_MAX: u64 = 256 * 1024;

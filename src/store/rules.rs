@@ -93,18 +93,21 @@ pub(crate) fn check_size(commit: &Commit, lane_bytes_max: u64) -> Result<(), Com
     Ok(())
 }
 
-/// Bytes of open set, attempts and announced positions, encoded: each position as its text with a
-/// number beside it.
-fn checkpoint_bytes(checkpoint: &Checkpoint) -> u64 {
-    let beside = 8;
-    let text = |position: &Position| match position.offset() {
-        // Twenty digits at most.
-        Some(_) => 20,
-        None => position.to_string().len() as u64,
-    };
-    let attempts = checkpoint.attempts.iter().map(|(p, _)| text(p) + beside);
-    let announced = checkpoint.announced.iter().map(|(p, _)| text(p) + beside);
+/// Bytes of open set, attempts and announced positions, encoded. Every store counts like this.
+pub fn checkpoint_bytes(checkpoint: &Checkpoint) -> u64 {
+    let attempts = checkpoint.attempts.iter().map(|(p, _)| attempt_bytes(p));
+    let announced = checkpoint.announced.iter().map(|(p, _)| attempt_bytes(p));
     checkpoint.open.encode().len() as u64 + attempts.sum::<u64>() + announced.sum::<u64>()
+}
+
+/// Bytes of a record's attempts: its position as text with a number beside it.
+pub fn attempt_bytes(position: &Position) -> u64 {
+    let beside = 8;
+    match position.offset() {
+        // Twenty digits at most.
+        Some(_) => 20 + beside,
+        None => position.to_string().len() as u64 + beside,
+    }
 }
 
 /// Bytes that a lane's change writes.

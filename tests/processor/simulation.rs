@@ -111,6 +111,7 @@ fn canaries_are_caught() {
         Canary::SettlesOpen,
         Canary::CleanClaim,
         Canary::ShortChain,
+        Canary::TailFirst,
     ] {
         let caught = (0..200).find(|seed| !play(*seed, Some(canary), false).problems.is_empty());
         println!("{canary:?}: caught by seed {caught:?}");

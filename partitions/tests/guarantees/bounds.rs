@@ -230,3 +230,29 @@ fn g10_the_engine_says_when_it_must_be_asked_again() {
     assert_eq!(world.engine.wake_at(), None);
     assert!(world.engine.is_idle());
 }
+
+#[test]
+fn g9_chains_are_loaded_one_by_one_where_memory_is_short() {
+    let mut limits = limits(Then::Park);
+    limits.failure.attempts_max = 1;
+    limits.append_bytes_max = 20;
+    let loads = |bytes: u64| {
+        let mut world = World::new(limits.clone(), &[b"abcabc"]);
+        world.push_all(0);
+        for position in [10, 20, 30] {
+            world.answer(0, position, reject());
+        }
+        (0..6).for_each(|_| world.commit(0));
+        world.limits.partition_bytes_max = bytes;
+        world.engine.set_partition_bytes_max(bytes);
+        for key in *b"abc" {
+            assert!(world.decide(0, key, partitions::Decision::Release));
+        }
+        let asked = |world: &World, key| world.lane(0, key).loading.is_some();
+        let asked = b"abc".iter().filter(|key| asked(&world, **key)).count();
+        world.heal();
+        asked
+    };
+    assert_eq!(loads(10_000), 3);
+    assert_eq!(loads(20), 1, "the others wait, and get their turn");
+}

@@ -126,6 +126,17 @@ impl World {
         if part.draining || part.halted || lane.persist.is_some() || lane.loading.is_some() {
             return;
         }
+        // Chains share the memory: one that has nothing loaded may wait for another that has.
+        let mine = |row: &&Row| row.chained && row.loaded && row.stage != Stage::Passed;
+        let holds = |other: u8| part.model.chain(other).any(|row| mine(&row));
+        let others = part.model.lanes.iter().filter(|(other, _)| **other != key);
+        if !holds(key)
+            && others
+                .into_iter()
+                .any(|(k, l)| l.loading.is_some() || holds(*k))
+        {
+            return;
+        }
         let name = format!(
             "{at}/{} ({:?}, owes {:?})",
             key as char, lane.mode, lane.owes

@@ -28,6 +28,8 @@ pub(super) enum Canary {
     CleanClaim,
     /// A chain is read without its first record.
     ShortChain,
+    /// A chain's tail moves before its segment is written, and the process dies in between.
+    TailFirst,
 }
 
 /// An incarnation's handle.
@@ -74,6 +76,9 @@ impl Seat {
         }
         if self.has(Canary::SettlesOpen) && self.shared.chance(0.05) {
             commit.checkpoint.open = Default::default();
+        }
+        if self.has(Canary::TailFirst) {
+            commit.lanes.iter_mut().for_each(|lane| lane.append.clear());
         }
         (!(self.has(Canary::LostCommit) && self.shared.chance(0.05))).then_some(commit)
     }

@@ -1,0 +1,144 @@
+//! Actions: what the engine asks for is performed.
+
+use super::{Processor, owned::Waiting};
+use crate::{
+    history::Event as Noted,
+    record::{LaneKey, PartitionName, Run},
+    source::Order,
+};
+use partitions::{Action, LaneId, PartitionId, Ticket};
+use std::time::Duration;
+
+/// Most actions performed in one turn.
+const ACTIONS_PER_TURN: u32 = 1024;
+/// Most time between a turn's look at the clock and what starts in it.
+const TURN_MAX: Duration = Duration::from_millis(1);
+
+impl Processor {
+    /// Performs what the engine asks for; whether there may be more.
+    pub(super) fn act(&mut self) -> bool {
+        // What starts must be proven ours by a clock that has not moved on: facts and handlers may take
+        // their time, and the process may be frozen.
+        if self.clock.now() > self.now + TURN_MAX {
+            self.advance();
+        }
+        let (began, mut starts) = (self.now, 0);
+        let mut more = true;
+        for _ in 0..ACTIONS_PER_TURN {
+            match self.engine.poll() {
+                None => {
+                    more = false;
+                    break;
+                }
+                Some(Action::Start {
+                    ticket,
+                    partition,
+                    attempt,
+                }) => {
+                    starts += 1;
+                    self.start(ticket, partition, attempt);
+                }
+                Some(action) => self.perform(action),
+            }
+            if self.clock.now() > began + TURN_MAX {
+                break;
+            }
+        }
+        if starts > 0 {
+            self.idle_since = None;
+            self.tries
+                .took(self.clock.now().saturating_sub(began), starts);
+        }
+        more
+    }
+
+    fn start(&mut self, ticket: Ticket, partition: PartitionId, attempt: u32) {
+        let Some(run) = Run::new(self.engine.records(ticket), attempt) else {
+            return;
+        };
+        let number = self.tries.next_number();
+        for record in run.records() {
+            self.notes.record(
+                record,
+                Noted::Started {
+                    ticket: number,
+                    attempt,
+                },
+            );
+        }
+        self.counters.tries += run.records().len() as u64;
+        self.counters.in_flight_peak = self.counters.in_flight_peak.max(self.engine.in_flight());
+        if let Some((out, end)) = self.tries.start(ticket, partition, run, self.now) {
+            self.try_ended(ticket, &out, end);
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Start {
+                ticket,
+                partition,
+                attempt,
+            } => self.start(ticket, partition, attempt),
+            Action::Persist {
+                ticket,
+                partition,
+                lane,
+                change,
+            } => {
+                if let Some(owned) = self.partitions.get_mut(&partition) {
+                    owned.waiting.push(Waiting {
+                        ticket,
+                        lane,
+                        change,
+                    });
+                }
+            }
+            Action::Publish {
+                ticket, partition, ..
+            } => self.publish(ticket, partition),
+            Action::LoadChain { lane, partition } => {
+                self.load_chain(partition, lane, Duration::ZERO)
+            }
+            Action::Stopped { lane, partition } => self.stopped(partition, lane),
+            Action::Declined { lane, partition } => self.declined(partition, lane),
+            Action::Gone(partition) => self.gone(partition),
+            Action::Pause(partition) => self.flow(partition, Noted::Paused, Order::Pause),
+            Action::Resume(partition) => self.flow(partition, Noted::Resumed, Order::Resume),
+            Action::Drained(partition) => {
+                if let Some(leaving) = self
+                    .partitions
+                    .get_mut(&partition)
+                    .and_then(|o| o.leaving.as_mut())
+                {
+                    leaving.drained = true;
+                }
+            }
+        }
+    }
+
+    fn flow(&mut self, id: PartitionId, event: Noted<'_>, order: fn(PartitionName) -> Order) {
+        if let Some(owned) = self.partitions.get(&id) {
+            self.notes.partition(owned, event);
+            let name = owned.assignment.name.clone();
+            self.sources.tell(&name.source.clone(), order(name));
+        }
+    }
+
+    fn stopped(&self, id: PartitionId, lane: LaneId) {
+        let Some(owned) = self.partitions.get(&id) else {
+            return;
+        };
+        let key = self.engine.lane_key(lane).and_then(LaneKey::from_bytes);
+        if let Some(item) = key.and_then(|key| owned.lanes.get(&key)) {
+            tracing::error!(
+                partition = %owned.assignment.name,
+                lane = %item.lane,
+                position = %item.head,
+                attempts = item.attempts,
+                "lane stopped: {}; decide with `lanekeeper lanes retry|skip|park|dead-letter`",
+                item.last_error,
+            );
+        }
+    }
+}
