@@ -16,6 +16,7 @@ mod world;
 
 use chaos::{Ended, play, play_plan};
 use counters::Counters;
+use lanekeeper::record::OrderBy;
 use plan::{Faults, Plan, Temper};
 use std::{
     sync::{
@@ -122,8 +123,16 @@ fn canaries_are_caught() {
 /// An outage is nobody's failure.
 #[test]
 fn a_dead_target_stops_and_parks_nothing() {
-    for seed in 0..10 {
+    for seed in 0..20 {
         let mut plan = Plan::draw(seed);
+        // A target is sick when several lanes say so.
+        plan.silent = seed % 2 == 1 && plan.settings.order.by == OrderBy::Key;
+        if plan.silent {
+            // As by default: a sick target is asked twice a minute, and a record may hang now and then.
+            plan.settings.failure.backoff_max = Duration::from_secs(30);
+            plan.settings.failure.attempts_max = 5;
+        }
+        let calls_min = if plan.silent { 40 } else { 200 };
         plan.chaos = Duration::from_secs(700);
         plan.faults = Faults::default();
         plan.mended = false;
@@ -138,6 +147,6 @@ fn a_dead_target_stops_and_parks_nothing() {
             (0, 0, 0),
             "seed {seed}"
         );
-        assert!(counters.calls > 200, "seed {seed}");
+        assert!(counters.calls > calls_min, "seed {seed}");
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Plan {
     pub(super) mended: bool,
     /// The source seeks from open record to open record.
     pub(super) seeks: bool,
+    /// A target that is down lets some calls hang instead of refusing them.
+    pub(super) silent: bool,
     /// Handlers run in the worker and die with it; a proven death spares the wait.
     pub(super) local: bool,
 }
@@ -106,6 +108,7 @@ impl Plan {
             chaos,
             faults,
             mended: rng.bool(),
+            silent: false,
             seeks: rng.bool(),
         }
     }

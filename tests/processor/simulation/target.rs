@@ -194,9 +194,11 @@ impl Client {
                 Fares::Fails(Failure::retry("504").unknown_end(on))
             }),
             Temper::Target(n) => fails(n).then(|| Fares::Fails(Failure::target("503"))),
-            Temper::Down(until) => {
-                (now() < until).then(|| Fares::Fails(Failure::target("connection refused")))
+            Temper::Down(until) if now() >= until => None,
+            Temper::Down(_) if self.shared.plan.silent && self.shared.chance(0.1) => {
+                Some(Fares::Never)
             }
+            Temper::Down(_) => Some(Fares::Fails(Failure::target("connection refused"))),
             Temper::Poison => (!mended).then(|| Fares::Fails(Failure::retry("poison"))),
             Temper::Reject => (!mended).then(|| Fares::Fails(Failure::reject("no such account"))),
         }
