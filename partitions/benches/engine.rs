@@ -1,7 +1,7 @@
 //! What the engine itself costs: time per record, bytes per buffered record, and whether memory
 //! stays flat over ever new keys.
 //!
-//! `cargo bench -p lanekeeper-partitions --bench engine [-- DISTINCT_KEYS]`
+//! `cargo bench -p lanekeeper-partitions --bench engine [-- [time|million|listing|bytes|flat]... [DISTINCT_KEYS]]`
 
 #![expect(unsafe_code, reason = "counting bytes takes a global allocator")]
 #![expect(clippy::print_stdout, reason = "the figures are for a person to read")]
@@ -319,31 +319,47 @@ fn harness(keys: u64) {
 
 fn main() {
     // Cargo passes `--bench`.
-    let distinct = std::env::args().skip(1).find_map(|word| word.parse().ok());
-    time("10,000 keys, window 10,000, cap 64", 10_000, 10_000, 64);
-    time(
-        "10,000 keys, window 10,000, cap 10,000",
-        10_000,
-        10_000,
-        10_000,
-    );
-    harness(10_000);
-    time(
-        "1,000,000 keys, window 10,000, cap 64",
-        1_000_000,
-        10_000,
-        64,
-    );
-    time(
-        "1,000,000 keys, window 1,000,000, cap 64",
-        1_000_000,
-        1_000_000,
-        64,
-    );
-    harness(1_000_000);
-    listing(10_000, 10_000);
-    bytes(1_000_000, 1_000);
-    bytes(1_000_000, 10_000);
-    bytes(10_000, 10_000);
-    flat(distinct.unwrap_or(10_000_000));
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .collect();
+    let distinct = words.iter().find_map(|word| word.parse().ok());
+    let cases: Vec<&String> = words.iter().filter(|w| w.parse::<u64>().is_err()).collect();
+    let wants = |case: &str| cases.is_empty() || cases.iter().any(|word| *word == case);
+    if wants("time") {
+        time("10,000 keys, window 10,000, cap 64", 10_000, 10_000, 64);
+        time(
+            "10,000 keys, window 10,000, cap 10,000",
+            10_000,
+            10_000,
+            10_000,
+        );
+        harness(10_000);
+    }
+    if wants("million") {
+        time(
+            "1,000,000 keys, window 10,000, cap 64",
+            1_000_000,
+            10_000,
+            64,
+        );
+        time(
+            "1,000,000 keys, window 1,000,000, cap 64",
+            1_000_000,
+            1_000_000,
+            64,
+        );
+        harness(1_000_000);
+    }
+    if wants("listing") {
+        listing(10_000, 10_000);
+    }
+    if wants("bytes") {
+        bytes(1_000_000, 1_000);
+        bytes(1_000_000, 10_000);
+        bytes(10_000, 10_000);
+    }
+    if wants("flat") {
+        flat(distinct.unwrap_or(10_000_000));
+    }
 }
