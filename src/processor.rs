@@ -205,10 +205,12 @@ impl Processor {
             self.commits_due();
             self.leave_drained();
             self.beat();
+            let ending = self.ending.is_some();
             if let Some(end) = self.finished() {
                 return self.close(end).await;
             }
-            if more {
+            // Where the end begins only now, the engine was told to drain and no fact will follow.
+            if more || self.ending.is_some() != ending {
                 tokio::task::yield_now().await;
                 continue;
             }
