@@ -23,6 +23,7 @@ impl Processor {
             self.advance();
         }
         let (began, mut starts) = (self.now, 0);
+        let spawning = self.tries.spawning();
         let mut more = true;
         for _ in 0..ACTIONS_PER_TURN {
             match self.engine.poll() {
@@ -46,8 +47,10 @@ impl Processor {
         }
         if starts > 0 {
             self.idle_since = None;
-            self.tries
-                .took(self.clock.now().saturating_sub(began), starts);
+            if !spawning {
+                self.tries
+                    .took(self.clock.now().saturating_sub(began), starts);
+            }
         }
         more
     }
@@ -68,7 +71,14 @@ impl Processor {
         }
         self.counters.tries += run.records().len() as u64;
         self.counters.in_flight_peak = self.counters.in_flight_peak.max(self.engine.in_flight());
-        if let Some((out, end)) = self.tries.start(ticket, partition, run, self.now) {
+        // A probe is timed by itself: among tries that are only spawned it would seem quick.
+        let began = self.tries.probes_next().then(|| self.clock.now());
+        let ended = self.tries.start(ticket, partition, run, self.now);
+        if let Some(began) = began {
+            let elapsed = self.clock.now().saturating_sub(began);
+            self.tries.took(elapsed, 1);
+        }
+        if let Some((out, end)) = ended {
             self.try_ended(ticket, &out, end);
         }
     }

@@ -100,8 +100,9 @@ impl Tries {
             number: self.numbers,
         };
         let mut future = AssertUnwindSafe(future).catch_unwind();
+        let spawn = self.spawning && !self.probes_next();
         self.since_probe += 1;
-        let (body, abort) = if self.spawning && self.since_probe < PROBE_EVERY {
+        let (body, abort) = if spawn {
             let handle = tokio::spawn(future);
             let abort = Abort::Spawned(handle.abort_handle());
             (Body::Spawned(handle), abort)
@@ -124,9 +125,19 @@ impl Tries {
         None
     }
 
-    /// Tells how long the first polls of a turn took.
+    /// Tries go to the runtime's other threads.
+    pub(super) fn spawning(&self) -> bool {
+        self.spawning
+    }
+
+    /// Though tries are spawned, the next one is polled here.
+    pub(super) fn probes_next(&self) -> bool {
+        self.spawning && self.since_probe + 1 >= PROBE_EVERY
+    }
+
+    /// Tells how long so many first polls took that were all done here.
     pub(super) fn took(&mut self, elapsed: Duration, starts: u32) {
-        if starts > 0 && (!self.spawning || self.since_probe == 0) {
+        if starts > 0 {
             self.spawning = elapsed / starts > FIRST_POLL_MAX;
         }
     }
