@@ -223,7 +223,7 @@ pub(super) async fn each_commit_of_a_call_is_in_or_out(bench: &dyn Bench) {
 pub(super) async fn a_checkpoint_beyond_the_bound_is_refused(bench: &dyn Bench) {
     let store = bench.open("billing");
     let mut owner = Owner::of(&store, &partition("a/0")).await;
-    // Far apart, an offset takes three bytes.
+    // Far apart, an offset takes four bytes: three for its distance, one for its run.
     let spread = |count: u64| (1..=count).map(|n| Position::Offset(n * 20_000)).collect();
     let mut commit = owner.next(0);
     commit.checkpoint.resume = Resume::Beginning;
@@ -238,7 +238,7 @@ pub(super) async fn a_checkpoint_beyond_the_bound_is_refused(bench: &dyn Bench) 
         other => panic!("{other:?}"),
     }
     assert_eq!(owner.frontier().await, None);
-    commit.checkpoint.open = spread(90_000);
+    commit.checkpoint.open = spread(65_536);
     assert_eq!(owner.commit(&commit).await, Ok(DONE));
     let found = store.ownership(&owner.partition).await;
     let checkpoint = found.expect("read").expect("an item").checkpoint;
