@@ -174,8 +174,8 @@ impl<R: Item> Engine<R> {
             let part = &mut self.partitions[slot as usize];
             // One that runs goes on, or its last record could wait for memory that it holds itself.
             if chain.loaded == 0 && !part.may_load(&self.limits) {
-                chain.load = Load::Starved;
-                part.starved.push_back(id);
+                chain.load = Load::Wanted;
+                part.unloaded.push_back(id);
                 return;
             }
             chain.load = Load::Out;
@@ -197,7 +197,7 @@ impl<R: Item> Engine<R> {
             return;
         };
         let load = chain.load;
-        if matches!(load, Load::None | Load::Starved) {
+        if matches!(load, Load::None | Load::Wanted) {
             debug_assert!(false, "no load of this chain is out");
             return;
         }

@@ -2,7 +2,7 @@
 
 use crate::backoff::{Health, Jitter};
 use crate::lane::{Lanes, Load, Standing};
-use crate::partition::Partition;
+use crate::partition::{Partition, Starved};
 use crate::revoke::Ghost;
 use crate::ticket::{Kind, Tickets, next_generation};
 use crate::wait::Timers;
@@ -29,6 +29,8 @@ pub struct Engine<R: Item> {
     pub(crate) chores: VecDeque<LaneId>,
     /// Partitions that have something to tell once they are quiet.
     pub(crate) notices: Vec<PartitionId>,
+    /// Partitions that are starved, and paused for it once they rest.
+    pub(crate) starving: Vec<PartitionId>,
     pub(crate) timers: Timers,
     pub(crate) jitter: Jitter,
     pub(crate) health: Health,
@@ -51,6 +53,7 @@ impl<R: Item> Engine<R> {
             outbox: VecDeque::new(),
             chores: VecDeque::new(),
             notices: Vec::new(),
+            starving: Vec::new(),
             timers: Timers::new(),
             jitter: Jitter::new(limits.seed),
             health: Health::default(),
@@ -119,6 +122,47 @@ impl<R: Item> Engine<R> {
         }
     }
 
+    /// While starved, the source's next record finds no memory. That is no news while answers may give
+    /// some back; once nothing of the partition is out or can start, what it holds has filled its
+    /// share, in bytes that only the shell can count (of shared batches), and it is paused until the
+    /// shell says that there is room.
+    pub fn starve(&mut self, partition: PartitionId, starved: bool) {
+        let Some(slot) = self.slot(partition) else {
+            return;
+        };
+        let part = &mut self.partitions[slot as usize];
+        match (part.starved, starved) {
+            (Starved::No, true) => {
+                part.starved = Starved::ForNow;
+                self.starving.push(partition);
+            }
+            (Starved::ForNow | Starved::AtRest, false) => {
+                part.starved = Starved::No;
+                self.starving.retain(|id| *id != partition);
+                self.check_intake(slot);
+            }
+            (Starved::No, false) | (Starved::ForNow | Starved::AtRest, true) => {}
+        }
+    }
+
+    /// Pauses starved partitions that have come to rest.
+    pub(crate) fn pause_starved(&mut self) {
+        let mut starving = core::mem::take(&mut self.starving);
+        starving.retain(|&id| {
+            let Some(slot) = self.slot(id) else {
+                return false;
+            };
+            let part = &mut self.partitions[slot as usize];
+            let rests = part.rests();
+            if rests {
+                part.starved = Starved::AtRest;
+                self.check_intake(slot);
+            }
+            !rests
+        });
+        self.starving = starving;
+    }
+
     /// Starts nothing more of the partition; [`Action::Drained`] follows.
     pub fn drain(&mut self, partition: PartitionId) {
         if let Some(slot) = self.slot(partition) {
@@ -133,15 +177,21 @@ impl<R: Item> Engine<R> {
         if !part.assigned || part.draining || part.halted {
             return;
         }
-        if !part.paused && part.is_full(&self.limits) {
-            part.paused = true;
-            self.outbox.push_back(Action::Pause(part.id(slot)));
-        } else if part.paused && part.has_space(&self.limits) {
-            part.paused = false;
-            self.outbox.push_back(Action::Resume(part.id(slot)));
+        let reaches = part.reaches_share(&self.limits);
+        part.full = reaches || (part.full && !part.has_space(&self.limits));
+        let pause = part.full || part.intake_held || part.starved == Starved::AtRest;
+        if pause != part.paused {
+            part.paused = pause;
+            let id = part.id(slot);
+            let action = if pause {
+                Action::Pause(id)
+            } else {
+                Action::Resume(id)
+            };
+            self.outbox.push_back(action);
         }
         if part.may_load(&self.limits) {
-            for id in core::mem::take(&mut part.starved) {
+            for id in core::mem::take(&mut part.unloaded) {
                 if let Some(at) = self.lanes.find_id(id)
                     && let Some(chain) = self.lanes[at].chain_mut()
                 {
@@ -268,7 +318,7 @@ impl<R: Item> Engine<R> {
                 !part.assigned
                     || part.is_quiet()
                         && part.loads == 0
-                        && part.starved.is_empty()
+                        && part.unloaded.is_empty()
                         && !(part.is_open() && may_go_on)
             })
     }

@@ -145,7 +145,7 @@ impl<R: Item> Engine<R> {
             self.detach(at);
         }
         let part = &self.partitions[slot as usize];
-        if !part.paused && part.is_full(&self.limits) {
+        if !part.full && part.reaches_share(&self.limits) {
             self.check_intake(slot);
         }
         self.go_on(lane);

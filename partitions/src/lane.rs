@@ -126,7 +126,7 @@ pub(crate) struct Progress {
 pub(crate) enum Load {
     None,
     /// None is, for want of memory: the lane is in its partition's queue for that.
-    Starved,
+    Wanted,
     Out,
     /// Arrivals joined meanwhile: its end is not the chain's.
     Raced,

@@ -35,8 +35,9 @@
 //!   an answer that says nothing of a record leaves it untried.
 //! - **G8 bounded repeats.** Records in flight, answered with effects that are not durable, or passed
 //!   since the last durable commit are at most [`Limits::unflushed_max`] per partition.
-//! - **G9 bounded memory.** A partition is paused at its share of bytes and records; a lane with
-//!   nothing left to do is freed.
+//! - **G9 bounded memory.** A partition is paused at its share of bytes and records, and where its
+//!   source is [starved](Engine::starve) while nothing of it can go on; a lane with nothing left to do
+//!   is freed.
 //! - **G10 progress.** Whatever is not settled is ready, out, waiting for a time that
 //!   [`Engine::wake_at`] names, or stands in a stopped or parked lane or a held partition.
 //!

@@ -44,6 +44,9 @@ pub(crate) struct Partition<P> {
     pub(crate) draining: bool,
     pub(crate) drained: bool,
     pub(crate) intake_held: bool,
+    /// It reached its share, and is not below three quarters of it again.
+    pub(crate) full: bool,
+    pub(crate) starved: Starved,
     pub(crate) paused: bool,
     /// `Gone` is queued.
     pub(crate) gone_queued: bool,
@@ -60,7 +63,7 @@ pub(crate) struct Partition<P> {
     /// Records of chains that are loaded.
     pub(crate) chain_records: u64,
     /// Lanes that have nothing of their chain loaded, and wait for memory.
-    pub(crate) starved: VecDeque<LaneId>,
+    pub(crate) unloaded: VecDeque<LaneId>,
     pub(crate) waiting: u32,
 
     /// With `Stops::Partition`: the lowest stopped head. Nothing from here on starts.
@@ -74,6 +77,16 @@ pub(crate) struct Partition<P> {
     /// Stopped lanes to be told of once the partition is quiet.
     pub(crate) stops: Vec<LaneId>,
     pub(crate) commit: Option<Commit>,
+}
+
+/// Whether the source has a record that finds no memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Starved {
+    No,
+    /// What is out may give memory back.
+    ForNow,
+    /// It was so when the partition came to rest.
+    AtRest,
 }
 
 /// The commit that is out.
@@ -131,6 +144,8 @@ impl<P: Ord + Clone> Partition<P> {
             draining: false,
             drained: false,
             intake_held: false,
+            full: false,
+            starved: Starved::No,
             paused: false,
             gone_queued: false,
             buffered: 0,
@@ -142,7 +157,7 @@ impl<P: Ord + Clone> Partition<P> {
             publishing: 0,
             loads: 0,
             chain_records: 0,
-            starved: VecDeque::new(),
+            unloaded: VecDeque::new(),
             waiting: 0,
             barrier: None,
             asides: BTreeSet::new(),
@@ -188,15 +203,24 @@ impl<P: Ord + Clone> Partition<P> {
         self.tries == 0 && self.publishing == 0 && self.persists == 0
     }
 
-    pub(crate) fn is_full(&self, limits: &Limits) -> bool {
-        self.intake_held
-            || self.bytes >= limits.partition_bytes_max
-            || self.buffered >= u64::from(limits.records_max)
+    /// Nothing of it is out or on its way, and nothing of it can start before a time or a fact comes:
+    /// it gives no memory back by itself.
+    pub(crate) fn rests(&self) -> bool {
+        self.is_quiet()
+            && self.loads == 0
+            && self.unloaded.is_empty()
+            && self.ready.is_empty()
+            && self.unflushed == 0
+            && self.commit.is_none()
+    }
+
+    pub(crate) fn reaches_share(&self, limits: &Limits) -> bool {
+        self.bytes >= limits.partition_bytes_max || self.buffered >= u64::from(limits.records_max)
     }
 
     /// Something of it waits for memory.
     pub(crate) fn wants_memory(&self) -> bool {
-        self.paused || !self.starved.is_empty()
+        self.paused || !self.unloaded.is_empty()
     }
 
     /// Whether another chain may be loaded: one always, more while there is memory for what is asked for.
@@ -210,7 +234,7 @@ impl<P: Ord + Clone> Partition<P> {
     pub(crate) fn has_space(&self, limits: &Limits) -> bool {
         let bytes = limits.partition_bytes_max;
         let records = u64::from(limits.records_max);
-        !self.intake_held && self.bytes < bytes - bytes / 4 && self.buffered < records - records / 4
+        self.bytes < bytes - bytes / 4 && self.buffered < records - records / 4
     }
 
     pub(crate) fn figures(&self) -> Figures {

@@ -23,7 +23,8 @@ impl<R: Item> Engine<R> {
                 return Some(start);
             }
             self.tell();
-            if self.outbox.is_empty() {
+            self.pause_starved();
+            if self.outbox.is_empty() && self.chores.is_empty() {
                 self.purge_timers();
                 return None;
             }

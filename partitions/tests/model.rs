@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use support::{Case, play};
 
 /// What the histories must meet, or they prove nothing about it: faults, and states of lanes.
-const MUST_HAPPEN: [&str; 45] = [
+const MUST_HAPPEN: [&str; 46] = [
     "appends",
     "crash",
     "cuts",
@@ -54,6 +54,7 @@ const MUST_HAPPEN: [&str; 45] = [
     "set cap",
     "settle gone",
     "skips",
+    "starve",
     "stopped",
     "stops",
     "tick",

@@ -71,6 +71,69 @@ fn g9_intake_is_held_by_name() {
 }
 
 #[test]
+fn g9_a_starved_partition_is_paused_once_it_gives_no_memory_back() {
+    let mut world = World::new(limits(Then::Stop), &[b"abaa"]);
+    world.push(0);
+    world.push(0);
+    world.starve(0, true);
+    assert!(!paused(&world), "what runs may give memory back");
+    world.answer(0, 10, reject());
+    world.commit(0);
+    world.answer(0, 20, done(1));
+    assert!(!paused(&world), "so may a commit");
+    world.commit(0);
+    assert!(paused(&world), "what is left is held");
+    assert!(world.engine.is_idle());
+    world.starve(0, false);
+    assert!(!paused(&world));
+    world.push(0);
+    world.starve(0, true);
+    assert!(paused(&world), "it rests already");
+}
+
+#[test]
+fn g9_a_starved_partition_whose_lanes_wait_is_paused_and_not_idle() {
+    let mut limits = limits(Then::Stop);
+    limits.failure.attempts_max = 2;
+    let mut world = World::new(limits, &[b"ab"]);
+    world.push(0);
+    world.answer(0, 10, retry());
+    world.starve(0, true);
+    assert!(paused(&world));
+    assert!(!world.engine.is_idle(), "its time comes");
+    world.tick(100);
+    world.answer(0, 10, done(1));
+    world.commit(0);
+    assert!(paused(&world), "until the shell says that there is room");
+    world.starve(0, false);
+    assert!(!paused(&world));
+}
+
+#[test]
+fn g10_an_intake_that_is_let_go_resumes_unless_the_share_was_reached() {
+    let mut limits = limits(Then::Stop);
+    limits.partition_bytes_max = 40;
+    let mut world = World::new(limits, &[b"abcdef"]);
+    for _ in 0..3 {
+        world.push(0);
+    }
+    world.hold_intake(0, true);
+    world.hold_intake(0, false);
+    assert!(
+        !paused(&world),
+        "three quarters are used, and never were all"
+    );
+    world.push(0);
+    world.hold_intake(0, true);
+    world.answer(0, 10, done(1));
+    world.hold_intake(0, false);
+    assert!(
+        paused(&world),
+        "it was full, and is not below three quarters"
+    );
+}
+
+#[test]
 fn g9_the_share_follows_its_setting() {
     let mut world = World::with_log(limits(Then::Stop), b"ab");
     assert!(!paused(&world));

@@ -33,6 +33,7 @@ impl World {
         }
         self.hold(part, false);
         self.hold_intake(part, false);
+        self.starve(part, false);
     }
 
     fn run_on(&mut self, decide: bool) {

@@ -16,6 +16,8 @@ pub struct Part {
     pub commit: Option<Commit>,
     pub held: bool,
     pub intake_held: bool,
+    /// The source's next record finds no memory.
+    pub starved: bool,
     pub draining: bool,
     pub drained: bool,
     pub halted: bool,
@@ -53,6 +55,7 @@ impl Part {
             commit: None,
             held: false,
             intake_held: false,
+            starved: false,
             draining: false,
             drained: false,
             halted: false,
@@ -65,7 +68,7 @@ impl Part {
         let store = self.store.clone();
         self.commit = None;
         (self.held, self.intake_held, self.draining, self.drained) = (false, false, false, false);
-        (self.halted, self.paused) = (false, false);
+        (self.halted, self.paused, self.starved) = (false, false, false);
         self.model.lanes = self
             .model
             .rows

@@ -22,7 +22,7 @@ pub struct Case {
 /// How often something happened, over all histories: what stays at zero was not tested.
 pub type Seen = BTreeMap<&'static str, u64>;
 
-const OPERATIONS: [&str; 21] = [
+const OPERATIONS: [&str; 22] = [
     "push",
     "complete",
     "begin",
@@ -44,6 +44,7 @@ const OPERATIONS: [&str; 21] = [
     "batch",
     "long tick",
     "outage",
+    "starve",
 ];
 
 /// How likely answers are to be what, in percent.
@@ -192,6 +193,7 @@ fn step(world: &mut World, rng: &mut Rng, mood: &Mood, operation: &'static str) 
         "decide" if open => return decide(world, rng, part),
         "hold" => world.hold(part, rng.chance(50)),
         "hold intake" => world.hold_intake(part, rng.chance(50)),
+        "starve" => world.starve(part, rng.chance(50)),
         "drain" if open => world.drain(part),
         "settle gone" if state.model.rows.iter().any(|row| row.stage == Stage::Gone) => {
             if rng.chance(50) {

@@ -114,8 +114,13 @@ impl World {
                 "G9 memory: {at} is full and not paused"
             );
             assert!(
-                full(3) || part.intake_held || !part.paused,
+                full(3) || part.intake_held || part.starved || !part.paused,
                 "G10 progress: {at} has room and is paused"
+            );
+            let rests = self.engine.is_idle() && figures.unflushed == 0 && part.commit.is_none();
+            assert!(
+                !(part.starved && rests && !part.held) || part.paused,
+                "G9 memory: {at} rests, its source finds no memory, and it is not paused"
             );
         }
     }

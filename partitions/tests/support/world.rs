@@ -318,6 +318,14 @@ impl World {
         self.turn();
     }
 
+    pub fn starve(&mut self, part: usize, starved: bool) {
+        self.log(|| format!("starve {part} {starved}"));
+        self.parts[part].starved = starved;
+        self.engine
+            .starve(self.parts[part].id.expect("assigned"), starved);
+        self.turn();
+    }
+
     pub fn set_cap(&mut self, cap: u32) {
         self.log(|| format!("cap {cap}"));
         self.limits.cap = cap;
