@@ -151,6 +151,8 @@ fn answer(event: Event) -> u64 {
         | Event::PassedOver { .. }
         | Event::Behind { .. }
         | Event::Revoked { .. }
+        | Event::Starved { .. }
+        | Event::Paused { .. }
         | Event::Ended { .. } => 0,
     }
 }

@@ -11,6 +11,7 @@ mod durable;
 mod ending;
 mod intake;
 mod lanes;
+mod memory;
 mod note;
 mod owned;
 mod ownership;
@@ -198,6 +199,7 @@ impl Processor {
             self.advance();
             // 2: facts. Ended tries first, since they free slots.
             self.facts(&mut events, &mut stops);
+            self.look_for_room();
             // 3: actions, bounded.
             let more = self.act();
             // 4: at most one commit out per partition; partitions that are given up.

@@ -25,7 +25,8 @@ pub mod local;
 /// and the answer to it, nor after [`Event::Revoked`]; it acquires the bytes of a batch
 /// ([`crate::record::BatchBuilder::weight`]) from the partition's budget before it builds it, and
 /// never waits for one partition's budget while others could be read; a record that outweighs the
-/// whole budget takes all of it and travels alone.
+/// whole budget takes all of it and travels alone; it says [`Event::Starved`] when the budget has no
+/// room for what comes next, and answers each [`Order::Pause`] with [`Event::Paused`].
 pub trait Source: Send {
     /// Runs until it is told to stop.
     fn serve(self: Box<Self>, ports: Ports) -> BoxFuture<'static, Result<(), SourceError>>;
@@ -88,6 +89,19 @@ pub enum Event {
         partition: PartitionName,
         /// Records, as far as the source can tell.
         records: u64,
+    },
+    /// There is more, and the partition's budget has no room for it. Said once until records are
+    /// handed over, [`Order::Resume`] comes, or another weight is wanted.
+    Starved {
+        /// Which one.
+        partition: PartitionName,
+        /// Bytes that must be free before the source can go on.
+        wants: u64,
+    },
+    /// [`Order::Pause`] is obeyed: no records follow those that were handed over before.
+    Paused {
+        /// Which one.
+        partition: PartitionName,
     },
     /// The partition goes to somebody else. `done` is answered after drain, commit and release, or
     /// at once when `lost`.
@@ -152,6 +166,12 @@ impl Budget {
             .ok()
     }
 
+    /// Whether [`Budget::try_acquire`] would find a permit for this weight.
+    pub fn has_room(&self, weight: u64) -> bool {
+        self.settle();
+        self.semaphore.available_permits() as u64 >= weight.min(self.share())
+    }
+
     /// Another share from now on; what is in use beyond it is taken back as it becomes free.
     pub fn resize(&self, bytes: u64) {
         let bytes = bytes.clamp(1, u64::from(u32::MAX));
@@ -185,7 +205,7 @@ fn permits(bytes: u64) -> usize {
 /// What a source is told.
 #[derive(Debug)]
 pub enum Order {
-    /// Hand over no more of this partition.
+    /// Hand over no more of this partition; answered by [`Event::Paused`].
     Pause(PartitionName),
     /// Go on.
     Resume(PartitionName),

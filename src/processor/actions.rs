@@ -3,8 +3,7 @@
 use super::{Processor, owned::Waiting};
 use crate::{
     history::Event as Noted,
-    record::{LaneKey, PartitionName, Run},
-    source::Order,
+    record::{LaneKey, Run},
 };
 use partitions::{Action, LaneId, PartitionId, Ticket};
 use std::time::Duration;
@@ -113,8 +112,8 @@ impl Processor {
             Action::Stopped { lane, partition } => self.stopped(partition, lane),
             Action::Declined { lane, partition } => self.declined(partition, lane),
             Action::Gone(partition) => self.gone(partition),
-            Action::Pause(partition) => self.flow(partition, Noted::Paused, Order::Pause),
-            Action::Resume(partition) => self.flow(partition, Noted::Resumed, Order::Resume),
+            Action::Pause(partition) => self.pause(partition),
+            Action::Resume(partition) => self.resume(partition),
             Action::Drained(partition) => {
                 if let Some(leaving) = self
                     .partitions
@@ -124,14 +123,6 @@ impl Processor {
                     leaving.drained = true;
                 }
             }
-        }
-    }
-
-    fn flow(&mut self, id: PartitionId, event: Noted<'_>, order: fn(PartitionName) -> Order) {
-        if let Some(owned) = self.partitions.get(&id) {
-            self.notes.partition(owned, event);
-            let name = owned.assignment.name.clone();
-            self.sources.tell(&name.source.clone(), order(name));
         }
     }
 

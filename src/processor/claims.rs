@@ -63,7 +63,7 @@ impl Processor {
         let share = (self.settings.memory / count).max(1);
         self.engine.set_partition_bytes_max(share);
         let budgets = self.claiming.values().map(|c| &c.budget);
-        for budget in budgets.chain(self.partitions.values().map(|o| &o.budget)) {
+        for budget in budgets.chain(self.partitions.values().map(|o| &o.memory.budget)) {
             budget.resize(share);
         }
     }

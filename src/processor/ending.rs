@@ -167,8 +167,9 @@ impl Processor {
         Some((self.report(), outcome))
     }
 
-    /// The log's end is reached, or a partition is paused by a stopped lane; nothing is out, waiting
-    /// or quarantined; no chain drains, no decision is pending, the last commit is durable.
+    /// The log's end is reached, or a partition is paused by a stopped lane and its source has said that
+    /// nothing more is on its way; nothing is out, waiting or quarantined; no chain drains, no decision
+    /// is pending, the last commit is durable.
     fn is_idle(&mut self) -> bool {
         if self.sources.partitions() != Some(self.partitions.len()) || !self.claiming.is_empty() {
             return false;
@@ -184,8 +185,9 @@ impl Processor {
             let Some(figures) = self.engine.figures(id) else {
                 return false;
             };
+            let held_back = figures.paused && owned.memory.pauses_out == 0;
             let at_end =
-                owned.behind == Some(0) || (figures.paused && figures.stopped + figures.parked > 0);
+                owned.behind == Some(0) || (held_back && figures.stopped + figures.parked > 0);
             let written =
                 owned.out.is_none() && !owned.shut() && !owned.dirty && figures.unflushed == 0;
             let decided = owned.lanes.values().any(|item| item.decision.is_some());

@@ -55,6 +55,8 @@ impl Processor {
                     owned.behind = Some(records);
                 }
             }
+            Event::Starved { partition, wants } => self.starved(&partition, wants),
+            Event::Paused { partition } => self.paused(&partition),
             Event::Revoked {
                 partition,
                 lost,
@@ -85,6 +87,7 @@ impl Processor {
         if owned.assignment.epoch != assignment.epoch {
             return;
         }
+        owned.memory.wants = None;
         if owned.held {
             self.proofs_due = self.now;
         }

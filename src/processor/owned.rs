@@ -1,5 +1,6 @@
 //! What the loop keeps of each partition that it owns.
 
+use super::memory::Memory;
 use crate::{
     checkpoint::Checkpoint,
     position::Position,
@@ -24,7 +25,7 @@ pub(super) struct Owned {
     pub(super) checkpoint: Checkpoint,
     /// Lane items as the store has them.
     pub(super) lanes: BTreeMap<LaneKey, LaneItem>,
-    pub(super) budget: Arc<Budget>,
+    pub(super) memory: Memory,
     /// Records of the log that were not handed over; `None`: the source has not said yet.
     pub(super) behind: Option<u64>,
     /// Attempts that the checkpoint knows of records that were not handed over yet.
@@ -162,7 +163,7 @@ impl Owned {
             number: 0,
             checkpoint: Checkpoint::default(),
             lanes: lanes.collect(),
-            budget,
+            memory: Memory::new(budget),
             behind: None,
             attempts: HashMap::new(),
             errors: HashMap::new(),

@@ -202,3 +202,44 @@ fn an_app_is_forgotten_only_when_asked_and_idle() {
     assert_eq!(world.lanekeeper(&["run", "--until-idle"]).code, Some(0));
     assert_eq!(world.seen().len(), 20);
 }
+
+#[test]
+fn a_partition_that_held_records_fill_is_named_and_goes_on_when_decided() {
+    let world = World::new();
+    let fill = "x".repeat(1_000);
+    let mut lines = String::from("{\"k\":\"a\",\"v\":\"reject\"}\n");
+    for _ in 0..1_500 {
+        lines.push_str(&format!("{{\"k\":\"a\",\"v\":\"{fill}\"}}\n"));
+    }
+    world.put(&lines);
+    let small = ["--set", "memory=1MiB"];
+    let idle = world.lanekeeper(&["run", "--until-idle", "--history", "h", small[0], small[1]]);
+    assert_eq!(idle.code, Some(3), "{}", idle.stderr);
+    assert!(
+        idle.stderr
+            .contains("stopped: orders/orders/0, key a, at 1"),
+        "{}",
+        idle.stderr
+    );
+    let audit = world.lanekeeper(&["audit", "--json", "h"]).json();
+    assert_eq!(audit["counts"]["paused"], 1);
+
+    let run = world.start(&["run", small[0], small[1]]);
+    world.until("it is paused by name", || {
+        let status = world.lanekeeper(&["status", "--json"]).json();
+        status["workers"][0]["paused"][0] == "orders/orders/0 (1 stopped or parked lanes)"
+    });
+    let text = world.lanekeeper(&["status"]).stdout;
+    let named = "takes in nothing from orders/orders/0 (1 stopped or parked lanes)";
+    assert!(text.contains(named), "{text}");
+    assert!(text.contains("1501 records not settled"), "{text}");
+    let skip = world.lanekeeper(&["lanes", "skip", "--key", "a", "--why", "test"]);
+    assert_eq!(skip.code, Some(0), "{}", skip.stderr);
+    world.until("the rest is done", || {
+        let status = world.lanekeeper(&["status", "--json"]).json();
+        status["partitions"][0]["frontier"] == "1501"
+    });
+    run.signal(Signal::TERM);
+    assert_eq!(run.exit_code(), Some(0), "{}", world.read("running.log"));
+    assert_eq!(world.seen(), (1..=1_501).collect::<Vec<_>>());
+}

@@ -8,6 +8,8 @@
 )]
 
 mod conformance;
+#[cfg(feature = "local")]
+mod full_memory;
 mod gaps;
 #[cfg(feature = "local")]
 mod local_log;

@@ -166,7 +166,7 @@ impl Reader {
     fn obey(&mut self, order: Order) {
         let (name, act): (_, fn(&mut Reading, u64)) = match &order {
             Order::Pause(name) => (name, |r, _| r.paused = true),
-            Order::Resume(name) => (name, |r, _| r.paused = false),
+            Order::Resume(name) => (name, |r, _| (r.paused, r.wanted) = (false, None)),
             Order::Committed(name, _) => (name, |r, frontier| r.frontier = frontier),
             Order::Stop => return,
         };
@@ -183,6 +183,16 @@ impl Reader {
             && let Stage::Reading(reading) = &mut slot.stage
         {
             act(reading, frontier);
+            if let Order::Pause(partition) = order {
+                // What the processor does next may depend on it: how far it is, to the record.
+                let records = reading.behind();
+                reading.told = Some((records, Instant::now()));
+                self.pending.push_back(Event::Behind {
+                    partition: partition.clone(),
+                    records,
+                });
+                self.pending.push_back(Event::Paused { partition });
+            }
         }
     }
 
@@ -234,7 +244,15 @@ impl Reader {
                         Ok(Round::Worked)
                     }
                     Read::Nothing => Ok(Round::Idle),
-                    Read::NoBudget => Ok(Round::Blocked),
+                    Read::NoBudget { wants } => {
+                        if reading.wanted.replace(wants) != Some(wants) {
+                            self.pending.push_back(Event::Starved {
+                                partition: self.partitions[n].name.clone(),
+                                wants,
+                            });
+                        }
+                        Ok(Round::Blocked)
+                    }
                     Read::Hole(from, through) => {
                         self.hole(n, number, from, through)?;
                         Ok(Round::Worked)

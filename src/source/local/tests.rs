@@ -157,9 +157,10 @@ async fn a_paused_partition_hands_over_nothing_and_holds_up_none() {
     let mut host = world.serve(world.settings());
     let mut first = host.batch().await.expect("records");
     host.order(Order::Pause(name(0)));
-    // What was on its way when the order came still comes.
+    // What was on its way when the order came still comes, before the answer to it.
     first.extend(host.rest().await);
     let paused_at = first.len();
+    assert_eq!(host.paused, ["orders/0"]);
     world.fill(0, 10);
     world.fill(1, 10);
     let others = host.rest().await;
@@ -186,6 +187,10 @@ async fn the_budget_is_never_exceeded_and_holds_up_none() {
     let weight: u64 = held.iter().map(|r| u64::from(r.weight())).sum();
     assert!(weight <= 10_000 && weight > 5_000, "{weight} bytes are out");
     assert!(held.len() < 40);
+    assert!(
+        host.starved.remove("orders/0").is_some(),
+        "it says that it finds no room"
+    );
     // Partition 1 goes on meanwhile.
     world.fill(1, 20);
     assert_eq!(offsets(&host.take(20).await, 1).len(), 20);

@@ -35,6 +35,8 @@ struct Reading {
     /// Everything up to here was handed over.
     at: u64,
     paused: bool,
+    /// What was said to find no room since the last batch.
+    wanted: Option<u64>,
 }
 
 type Claim = BoxFuture<'static, (usize, u64, Option<Start>)>;
@@ -48,7 +50,11 @@ impl Source for Reader {
                 tokio::select! { biased;
                     order = ports.orders.recv() => match order {
                         None | Some(Order::Stop) => return Ok(()),
-                        Some(order) => self.ordered(&mut readings, order),
+                        Some(order) => {
+                            if let Some(answer) = self.ordered(&mut readings, order) {
+                                say(&ports, answer).await;
+                            }
+                        }
                     },
                     Some(told) = self.mailbox.recv() => {
                         self.told(&ports, &mut readings, &mut claims, told).await;
@@ -86,21 +92,22 @@ impl Reader {
         !self.shared.plan.local || self.shared.log().owner(partition) == Some(self.member)
     }
 
-    fn ordered(&self, readings: &mut BTreeMap<usize, Reading>, order: Order) {
+    /// Obeys; what there is to answer.
+    fn ordered(&self, readings: &mut BTreeMap<usize, Reading>, order: Order) -> Option<Event> {
         let (name, paused) = match order {
             Order::Pause(name) => (name, true),
             Order::Resume(name) => (name, false),
             Order::Committed(name, frontier) => {
                 let partition = self.shared.log().number(&name);
                 self.shared.acknowledged(partition, offset(&frontier));
-                return;
+                return None;
             }
-            Order::Stop => return,
+            Order::Stop => return None,
         };
         let partition = self.shared.log().number(&name);
-        if let Some(reading) = readings.get_mut(&partition) {
-            reading.paused = paused;
-        }
+        let reading = readings.get_mut(&partition)?;
+        (reading.paused, reading.wanted) = (paused, None);
+        paused.then_some(Event::Paused { partition: name })
     }
 
     async fn told(
@@ -169,8 +176,13 @@ impl Reader {
             gap: None,
         };
         say(ports, positioned).await;
-        let paused = false;
-        readings.insert(partition, Reading { start, at, paused });
+        let reading = Reading {
+            start,
+            at,
+            paused: false,
+            wanted: None,
+        };
+        readings.insert(partition, reading);
     }
 
     async fn hands_over(&self, ports: &Ports, readings: &mut BTreeMap<usize, Reading>) {
@@ -214,9 +226,15 @@ impl Reader {
             }
         }
         if !batch.is_empty() {
-            let Some(permit) = reading.start.budget.try_acquire(batch.weight()) else {
-                return Vec::new();
+            let wants = batch.weight();
+            let Some(permit) = reading.start.budget.try_acquire(wants) else {
+                if reading.wanted.replace(wants) == Some(wants) {
+                    return Vec::new();
+                }
+                let partition = self.name_in(&log, partition);
+                return vec![Event::Starved { partition, wants }];
             };
+            reading.wanted = None;
             events.insert(0, Event::Records(batch.finish(Some(permit))));
         }
         reading.at = at;

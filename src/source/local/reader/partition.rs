@@ -32,6 +32,8 @@ pub(super) struct Reading {
     pub(super) paused: bool,
     /// Weight of the next record, which did not fit the last permit.
     need: Option<u64>,
+    /// What was said to find no room since the last batch.
+    pub(super) wanted: Option<u64>,
     /// What was last said to be behind, and when.
     pub(super) told: Option<(u64, Instant)>,
     /// Durable frontier, and what the log knows of it.
@@ -44,8 +46,10 @@ pub(super) enum Read {
     Records(Vec<Record>),
     /// Its end is reached, or it is paused.
     Nothing,
-    /// There is more, and no budget for it now.
-    NoBudget,
+    /// There is more, and the budget has not so many bytes for it now.
+    NoBudget {
+        wants: u64,
+    },
     /// The log holds none of these positions (both ends included).
     Hole(u64, u64),
 }
@@ -58,6 +62,7 @@ impl Reading {
             last,
             paused: false,
             need: None,
+            wanted: None,
             told: None,
             frontier: 0,
             registered: 0,
@@ -81,8 +86,9 @@ impl Reading {
             return Ok(Read::Nothing);
         };
         loop {
-            let Some(permit) = self.permit() else {
-                return Ok(Read::NoBudget);
+            let permit = match self.permit() {
+                Ok(permit) => permit,
+                Err(wants) => return Ok(Read::NoBudget { wants }),
             };
             let mut batch = Batch {
                 builder: BatchBuilder::new(Arc::clone(&self.start.assignment)),
@@ -97,7 +103,7 @@ impl Reading {
             log.read(topic, partition, span, RECORDS_MAX, each)
                 .map_err(unreadable)?;
             if !batch.builder.is_empty() {
-                self.need = None;
+                (self.need, self.wanted) = (None, None);
                 self.cursor.pass(batch.expected - 1);
                 let permit = give_back(permit, batch.builder.weight());
                 return Ok(Read::Records(batch.builder.finish(Some(permit))));
@@ -107,7 +113,9 @@ impl Reading {
                 End::Hole(found) => return Ok(Read::Hole(span.0, found - 1)),
                 // Asked for again with a permit for exactly this record; what is smaller than that
                 // one was granted is a share that grew meanwhile.
-                End::Weight(weight) if self.need == Some(weight) => return Ok(Read::NoBudget),
+                End::Weight(wants) if self.need == Some(wants) => {
+                    return Ok(Read::NoBudget { wants });
+                }
                 End::Weight(weight) => self.need = Some(weight),
                 End::NoKey(error) => {
                     let name = &self.start.assignment.name;
@@ -117,18 +125,19 @@ impl Reading {
         }
     }
 
-    /// For a whole batch, else for part of one; for a record that is larger, exactly for that.
-    fn permit(&self) -> Option<OwnedSemaphorePermit> {
+    /// For a whole batch, else for part of one; for a record that is larger, exactly for that. Less is
+    /// not asked for: what is left then is for records that will stay long and copy themselves out.
+    /// `Err`: the budget has not so much.
+    fn permit(&self) -> Result<OwnedSemaphorePermit, u64> {
         let budget = &self.start.budget;
         if let Some(need) = self.need {
-            return budget.try_acquire(need);
+            return budget.try_acquire(need).ok_or(need);
         }
         let batch = BYTES_MAX as u64 + RECORDS_MAX as u64 * OVERHEAD;
         let whole = batch.min(budget.share() / 4).max(1);
-        [whole, whole / 4]
-            .into_iter()
-            .filter(|&weight| weight > 0)
-            .find_map(|weight| budget.try_acquire(weight))
+        let part = (whole / 4).max(1);
+        let permit = budget.try_acquire(whole);
+        permit.or_else(|| budget.try_acquire(part)).ok_or(part)
     }
 }
 

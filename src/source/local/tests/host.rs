@@ -103,6 +103,8 @@ impl World {
             budgets: BTreeMap::new(),
             positioned: BTreeMap::new(),
             behind: BTreeMap::new(),
+            starved: BTreeMap::new(),
+            paused: Vec::new(),
         }
     }
 }
@@ -119,6 +121,10 @@ pub(super) struct Host {
     pub(super) budgets: BTreeMap<String, Arc<Budget>>,
     pub(super) positioned: BTreeMap<String, (Resume<Position>, Option<String>)>,
     pub(super) behind: BTreeMap<String, u64>,
+    /// What found no room last.
+    pub(super) starved: BTreeMap<String, u64>,
+    /// Partitions that obeyed an order to pause, in turn.
+    pub(super) paused: Vec<String>,
 }
 
 pub(super) fn name(partition: u32) -> PartitionName {
@@ -204,6 +210,11 @@ impl Host {
             Event::Behind { partition, records } => {
                 self.behind.insert(partition.partition.to_string(), records);
             }
+            Event::Starved { partition, wants } => {
+                let key = partition.partition.to_string();
+                self.starved.insert(key, wants);
+            }
+            Event::Paused { partition } => self.paused.push(partition.partition.to_string()),
             Event::Announced { .. } | Event::PassedOver { .. } => {}
             Event::Records(_) | Event::Revoked { .. } | Event::Ended { .. } => {
                 panic!("not expected: {event:?}")
