@@ -10,6 +10,7 @@
 mod conformance;
 #[cfg(feature = "local")]
 mod full_memory;
+mod directed;
 mod gaps;
 #[cfg(feature = "local")]
 mod local_log;

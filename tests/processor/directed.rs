@@ -1,0 +1,17 @@
+//! The processor's rules one by one: a scripted source and a scripted handler, the store in memory
+//! with its faults, paused time. Each test names the guarantee that it shows, and the history of all
+//! its workers passes the audit as well.
+
+mod commits;
+mod decisions;
+mod deeds;
+mod endings;
+mod failures;
+mod feed;
+mod memory;
+mod order;
+mod outage;
+mod ownership;
+
+mod target;
+mod world;
