@@ -235,7 +235,7 @@ impl Processor {
                 state: item.state,
                 tail: item.tail.as_ref(),
                 count: item.count,
-                decision: item.decision.as_ref().filter(|d| d.taken).map(|d| d.verb),
+                decision: item.taken().map(|d| d.verb),
             };
             self.notes.head(owned, item.lane.bytes(), &item.head, held);
         }
@@ -385,7 +385,7 @@ fn of_this_log(known: &Checkpoint, from: &Resume<Position>, incarnation: Option<
 
 /// The lane as the engine takes it up.
 fn held(item: &LaneItem) -> Option<Held<Position>> {
-    let taken = item.decision.as_ref().filter(|d| d.taken).map(|d| d.verb);
+    let taken = item.taken().map(|d| d.verb);
     match item.state {
         LaneState::Stopped => Some(Held::Stopped {
             head: item.head.clone(),

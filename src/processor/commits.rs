@@ -228,6 +228,10 @@ impl Processor {
         let heads = heads_of(&commit.lanes, &owned.lanes);
         for change in &commit.lanes {
             owned.missing.remove(&change.lane);
+            // A verdict of the policy's: it is not to be taken for a decision that is to be acted on.
+            if let Some(taken) = change.item.as_ref().and_then(LaneItem::taken) {
+                owned.acted.insert(change.lane.clone(), taken.clone());
+            }
             match &change.item {
                 Some(item) => owned.lanes.insert(change.lane.clone(), item.clone()),
                 None => owned.lanes.remove(&change.lane),

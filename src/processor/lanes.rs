@@ -98,7 +98,7 @@ impl Processor {
         let Some(owned) = self.partitions.get_mut(&id) else {
             return;
         };
-        let taken = |item: &LaneItem| item.decision.clone().filter(|d| d.taken);
+        let taken = |item: &LaneItem| item.taken().cloned();
         let Owned { lanes, acted, .. } = owned;
         acted.retain(|lane, decision| lanes.get(lane).and_then(taken).as_ref() == Some(decision));
         let fresh: Vec<(LaneKey, DecisionNote)> = lanes

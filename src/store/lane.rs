@@ -91,6 +91,13 @@ pub struct DecisionNote {
     pub taken: bool,
 }
 
+impl LaneItem {
+    /// The decision that its owner acts on.
+    pub fn taken(&self) -> Option<&DecisionNote> {
+        self.decision.as_ref().filter(|decision| decision.taken)
+    }
+}
+
 pub(super) fn state_name(state: LaneState) -> &'static str {
     match state {
         LaneState::Stopped => "stopped",

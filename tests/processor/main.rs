@@ -8,9 +8,9 @@
 )]
 
 mod conformance;
+mod directed;
 #[cfg(feature = "local")]
 mod full_memory;
-mod directed;
 mod gaps;
 #[cfg(feature = "local")]
 mod local_log;

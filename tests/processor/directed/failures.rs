@@ -149,3 +149,27 @@ async fn g7_a_verdict_is_durable_before_its_publication_and_outlives_a_crash() {
         "by the rule"
     );
 }
+
+/// Not in the commit: fails on the present code.
+#[tokio::test(start_paused = true)]
+async fn g7_a_verdict_stays_durable_while_its_publication_takes_longer_than_a_flush_interval() {
+    let world = World::new(|tried| match (tried.position, tried.worker) {
+        (1, 1) => Act::fails(Failure::reject("no")),
+        _ => Act::done(),
+    });
+    world.append([(1, "a"), (2, "a")]);
+    world.publishes_within(secs(3));
+    let mut rules = settings();
+    rules.failure.then = Then::DeadLetter;
+    let worker = world.start(Seat::new(1, rules.clone()));
+    world.sleep(secs(2)).await;
+    let decision = world.item("a").expect("it stands").decision;
+    worker.crash().await;
+    world.start(Seat::new(2, rules));
+    world.sleep(secs(60)).await;
+    assert_eq!(
+        (world.item("a"), world.frontier()),
+        (None, Some(2)),
+        "the verdict was {decision:?}"
+    );
+}
