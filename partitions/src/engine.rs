@@ -282,19 +282,25 @@ impl<R: Item> Engine<R> {
 
     /// Figures of a partition.
     pub fn figures(&self, partition: PartitionId) -> Option<Figures> {
-        let part = self.part(partition)?;
-        let mut figures = part.figures();
-        for &at in &part.asides {
+        self.part(partition).map(Partition::figures)
+    }
+
+    /// How many lanes of a partition are stopped, and how many have a chain in the store. Looks at each
+    /// lane that waits or stands.
+    pub fn standing(&self, partition: PartitionId) -> (u32, u32) {
+        let (mut stopped, mut parked) = (0, 0);
+        let part = self.part(partition);
+        for &at in part.iter().flat_map(|part| &part.asides) {
             match self.lanes[at].standing {
                 Standing::Live => {}
                 Standing::Stopped => {
                     let published = self.lanes[at].aside.as_ref().is_some_and(|a| a.verdict);
-                    figures.stopped += u32::from(!published);
+                    stopped += u32::from(!published);
                 }
-                Standing::Parked | Standing::Releasing | Standing::Draining => figures.parked += 1,
+                Standing::Parked | Standing::Releasing | Standing::Draining => parked += 1,
             }
         }
-        Some(figures)
+        (stopped, parked)
     }
 
     /// Tries out, quarantined ones included.

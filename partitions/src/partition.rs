@@ -21,10 +21,6 @@ pub struct Figures {
     pub unflushed: u64,
     /// Lanes that wait for their next try.
     pub waiting: u32,
-    /// Lanes that are stopped.
-    pub stopped: u32,
-    /// Lanes with a chain in the store.
-    pub parked: u32,
     /// The source is asked to hand over nothing.
     pub paused: bool,
 }
@@ -244,8 +240,6 @@ impl<P: Ord + Clone> Partition<P> {
             in_flight: self.tries,
             unflushed: self.unflushed,
             waiting: self.waiting,
-            stopped: 0,
-            parked: 0,
             paused: self.paused,
         }
     }

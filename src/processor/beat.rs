@@ -81,7 +81,8 @@ impl Processor {
                 item.waiting += figures.waiting;
                 item.buffered += figures.buffered;
                 if figures.paused {
-                    let held = figures.stopped + figures.parked;
+                    let (stopped, parked) = self.engine.standing(id);
+                    let held = stopped + parked;
                     item.paused
                         .push(format!("{name} ({held} stopped or parked lanes)"));
                 }

@@ -187,7 +187,7 @@ impl Processor {
             };
             let held_back = figures.paused && owned.memory.pauses_out == 0;
             let at_end =
-                owned.behind == Some(0) || (held_back && figures.stopped + figures.parked > 0);
+                owned.behind == Some(0) || (held_back && self.engine.standing(id) != (0, 0));
             let written =
                 owned.out.is_none() && !owned.shut() && !owned.dirty && figures.unflushed == 0;
             let decided = owned.lanes.values().any(|item| item.decision.is_some());

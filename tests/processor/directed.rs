@@ -9,6 +9,7 @@ mod endings;
 mod failures;
 mod feed;
 mod memory;
+mod oddities;
 mod order;
 mod outage;
 mod ownership;

@@ -304,11 +304,10 @@ fn dead_letter_takes_the_head_of_a_chain_only() {
 #[test]
 fn a_parked_lane_holds_nothing_in_the_engine() {
     let world = parked(park(), b"aaaaaa");
-    let figures = world
-        .engine
-        .figures(world.parts[0].id.expect("assigned"))
-        .expect("figures");
-    assert_eq!((figures.buffered, figures.bytes, figures.parked), (0, 0, 1));
+    let id = world.parts[0].id.expect("assigned");
+    let figures = world.engine.figures(id).expect("figures");
+    assert_eq!((figures.buffered, figures.bytes), (0, 0));
+    assert_eq!(world.engine.standing(id), (0, 1));
 }
 
 #[test]

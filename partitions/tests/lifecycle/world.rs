@@ -194,12 +194,13 @@ impl World {
         let Some(figures) = self.engine.figures(self.partition) else {
             return format!("revoked, {} in flight", self.engine.in_flight());
         };
+        let (stopped, parked) = self.engine.standing(self.partition);
         let counts = [
             (figures.buffered, "buffered"),
             (figures.in_flight.into(), "in flight"),
             (figures.waiting.into(), "waiting"),
-            (figures.stopped.into(), "stopped"),
-            (figures.parked.into(), "parked"),
+            (stopped.into(), "stopped"),
+            (parked.into(), "parked"),
             (figures.unflushed, "unflushed"),
         ];
         let named: Vec<String> = counts

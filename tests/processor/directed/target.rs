@@ -48,7 +48,7 @@ impl Client {
             position,
             id: run.id().to_owned(),
             attempt: run.attempt(),
-            nth: self.world.calls_of(position).len() + 1,
+            nth: self.world.next_call_of(position),
         };
         self.world.does(Deed::Called(tried.clone()));
         let mut out = Out {

@@ -19,6 +19,7 @@ use lanekeeper::{
 };
 use partitions::{FailureRules, Stops, Then};
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -98,6 +99,8 @@ pub(super) struct World {
     jumped: AtomicU64,
     script: Script,
     deeds: Mutex<Vec<(Duration, Deed)>>,
+    /// Calls of each record so far.
+    nth: Mutex<HashMap<u64, usize>>,
     audit: Mutex<Audit>,
 }
 
@@ -115,12 +118,21 @@ impl World {
             jumped: AtomicU64::new(0),
             script: Box::new(script),
             deeds: Mutex::default(),
+            nth: Mutex::default(),
             audit: Mutex::default(),
         })
     }
 
     pub(super) fn act(&self, tried: &Tried) -> Act {
         (self.script)(tried)
+    }
+
+    /// Which call of a record the next one is.
+    pub(super) fn next_call_of(&self, position: u64) -> usize {
+        let mut all = lock(&self.nth);
+        let nth = all.entry(position).or_default();
+        *nth += 1;
+        *nth
     }
 
     pub(super) fn publishing(&self) -> Duration {
