@@ -9,7 +9,7 @@ use super::{
     verdict::{Guarantee, Mark, Tally},
     worker::Rules,
 };
-use crate::{checkpoint::Checkpoint, position::Position};
+use crate::{checkpoint::Checkpoint, position::Position, store::Verb};
 use std::collections::BTreeSet;
 
 /// A call of a former owner that may overlap with the next one's.
@@ -161,7 +161,7 @@ impl Handover<'_> {
             self.broken(tally, Guarantee::G5, what, before.durable_at);
         }
         for (position, record) in &before.records {
-            if !record.covered && found.settles(position) && !self.may_settle(record) {
+            if !record.covered && found.settles(position) && !self.may_settle(position, record) {
                 let what = format!(
                     "{} found {}, and {} was not settled ({:?})",
                     self.after.name,
@@ -174,10 +174,15 @@ impl Handover<'_> {
         }
     }
 
-    fn may_settle(&self, record: &Record) -> bool {
+    fn may_settle(&self, position: &Position, record: &Record) -> bool {
         match record.state {
             State::Gone | State::Passed | State::Chained | State::Answered | State::Failed => true,
-            State::Absent | State::Running { .. } => false,
+            // A stopped head can be skipped before it is handed over.
+            State::Absent => self.before.lanes.iter().any(|lane| {
+                lane.decided == Some(Verb::Skip)
+                    && matches!(&lane.mode, Mode::Stopped { head } if head == position)
+            }),
+            State::Running { .. } => false,
             // It may have joined a chain whose beginning nobody saw become durable.
             State::Waiting => {
                 record.lane != NO_LANE && {

@@ -228,3 +228,17 @@ fn skip_and_dead_letter_let_the_rest_go_on() {
     assert_eq!(run.json()["dead_lettered"], 1);
     assert_eq!(bad(&world), [2, 3, 5]);
 }
+
+#[test]
+fn a_partition_that_is_one_lane_is_not_parked() {
+    let world = stopped();
+    let park = ["lanes", "park", "--key", "bad"];
+    let refused = world.lanekeeper(&[&park[..], &["--set", "order.by=partition"]].concat());
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("`order.by` is `partition`"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(world.lanekeeper(&park).code, Some(0));
+}

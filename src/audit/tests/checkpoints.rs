@@ -4,6 +4,7 @@ use super::script::{Script, at, check, cover, five, scripted, settings, takes_ov
 use crate::{
     audit::Guarantee::{G5, G7},
     history::Event,
+    store::{LaneState, Verb},
 };
 use partitions::Resume;
 
@@ -141,4 +142,27 @@ fn g5_an_owner_that_died_at_its_claim_changed_nothing() {
     };
     check(&[], &found_by_the_third(3));
     check(&[G5], &found_by_the_third(2));
+}
+
+#[test]
+fn g5_a_skip_that_nobody_heard_of_may_have_settled_a_head_that_never_came() {
+    let skipped = |decided: bool| {
+        scripted(|s| {
+            five(s);
+            s.run("b", 2);
+            s.reject("a", 1);
+            s.commit(&cover(0, 2, &[1]));
+            s.stopped("a", 1);
+            takes_over(s, false, &cover(0, 2, &[1]));
+            s.held("a", 1, LaneState::Stopped, None);
+            if decided {
+                s.decide("a", 1, Verb::Skip);
+            }
+            s.wait(1_000);
+            s.worker(&settings());
+            s.claim(3, false, Some(&cover(2, 2, &[])));
+        })
+    };
+    check(&[], &skipped(true));
+    check(&[G5], &skipped(false));
 }

@@ -9,6 +9,7 @@ use crate::{
         view::{key_text, state_name},
     },
     config::Config,
+    record::OrderBy,
     store::{DecisionNote, LaneItem, LaneState, Store, Verb},
 };
 use std::time::Duration;
@@ -25,6 +26,12 @@ pub(super) async fn run(
     if verb == Verb::DeadLetter && config.failure.dead_letter.is_none() {
         return Err(CommandError::Usage(
             "`failure.dead_letter` is missing: name a target before lanes are dead-lettered"
+                .to_owned(),
+        ));
+    }
+    if verb == Verb::Park && config.order.by == OrderBy::Partition {
+        return Err(CommandError::Usage(
+            "`order.by` is `partition`: parking would move the whole partition into the store; decide `retry` or `skip`"
                 .to_owned(),
         ));
     }

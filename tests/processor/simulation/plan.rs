@@ -26,6 +26,10 @@ pub(super) struct Plan {
     /// Once healed, operators mend what is broken and decide until nothing stands; else what stands
     /// stays.
     pub(super) mended: bool,
+    /// One call to the store carries the commits of many partitions.
+    pub(super) shares: bool,
+    /// A commit holds few items, and each of them once.
+    pub(super) tight: bool,
     /// The source seeks from open record to open record.
     pub(super) seeks: bool,
     /// A target that is down lets some calls hang instead of refusing them.
@@ -110,6 +114,8 @@ impl Plan {
             mended: rng.bool(),
             silent: false,
             seeks: rng.bool(),
+            shares: rng.bool(),
+            tight: rng.bool(),
         }
     }
 }

@@ -164,11 +164,20 @@ impl Store for Seat {
     }
 
     fn shares_commits(&self) -> bool {
-        self.inner.shares_commits()
+        self.shared.plan.shares
     }
 
     fn bounds(&self) -> CommitBounds {
-        self.inner.bounds()
+        let bounds = self.inner.bounds();
+        if !self.shared.plan.tight {
+            return bounds;
+        }
+        CommitBounds {
+            items: 8,
+            bytes: 8 * 1024,
+            each_item_once: true,
+            ..bounds
+        }
     }
 
     fn beats_every(&self) -> Duration {
