@@ -7,7 +7,7 @@ use super::{
 use crate::record::PartitionName;
 use clap::{Args, ValueEnum};
 use plan::Plan;
-use std::path::PathBuf;
+use std::{fs::OpenOptions, path::PathBuf};
 
 mod crash;
 mod operator;
@@ -95,6 +95,13 @@ fn partitions(count: u32) -> Vec<PartitionName> {
 
 /// Runs the demo.
 pub(crate) fn run(arguments: &DemoArguments) -> Result<Exit, CommandError> {
+    if let Some(path) = &arguments.svg {
+        // Said now, not when all is over.
+        let opened = OpenOptions::new().create(true).append(true).open(path);
+        opened.map_err(|error| {
+            CommandError::OutOfReach(format!("cannot write {}: {error}", path.display()))
+        })?;
+    }
     let StoreChoice::Local = arguments.store;
     let seed = arguments
         .seed

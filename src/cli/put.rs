@@ -51,7 +51,7 @@ pub(crate) struct PutArguments {
     #[arg(long, value_name = "N")]
     partitions: Option<u32>,
     /// Leave out the lines before this one.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     from_line: u64,
     /// What to do with lines that are no records: end there, or write them to stderr and go on.
     #[arg(long, value_enum, default_value_t = Bad::Fail)]

@@ -76,6 +76,10 @@ impl Layers {
             }
             None => {}
         }
+        // What is missing or wrong in half a file would only hide what is to be mended first.
+        if !problems.is_empty() {
+            return Err(ConfigErrors(problems));
+        }
         for (name, value) in &self.environment {
             let name = name.to_string_lossy();
             if let Some(path) = name.strip_prefix(PREFIX) {

@@ -185,7 +185,7 @@ fn lanes_read_back() {
     assert_eq!(
         lanes,
         [
-            "acc\\\"ount",
+            "acc\"ount",
             "(whole partition)",
             "(no key)",
             "\\xff\\x00",

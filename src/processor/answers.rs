@@ -176,7 +176,14 @@ impl Processor {
         if plain {
             self.counters.done += answer.done as u64;
         }
+        // The attempts of the first record are known; a later one of the run is at its first.
+        let attempt = if answer.done == 0 {
+            out.run.attempt()
+        } else {
+            1
+        };
         match answer.rest {
+            Rest::Retry { .. } if attempt >= self.settings.failure.attempts_max => {}
             Rest::Retry { .. } | Rest::Target { .. } | Rest::Unattributed => {
                 self.counters.retries += 1
             }

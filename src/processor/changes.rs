@@ -342,10 +342,16 @@ fn pass_head(change: &mut LaneChange, next: Option<&Position>) {
     let Some(item) = &mut change.item else { return };
     match next {
         Some(next) if item.state == LaneState::Parked && item.count > 1 => {
+            let why = format!(
+                "not tried: the record before it, at {}, was passed by a decision",
+                item.head
+            );
             change.passed = Some(item.head.clone());
             item.head = next.clone();
             item.count -= 1;
             item.attempts = 0;
+            item.first_error.clone_from(&why);
+            item.last_error = why;
             item.decision = None;
             item.rev += 1;
         }

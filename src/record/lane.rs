@@ -115,7 +115,14 @@ impl fmt::Display for LaneKey {
             Some(&PARTITION) => f.write_str("(whole partition)"),
             Some(&NO_KEY) => f.write_str("(no key)"),
             Some(&EACH) => write!(f, "(no key, {})", String::from_utf8_lossy(rest)),
-            _ => write!(f, "{}", rest.escape_ascii()),
+            // As text where it is, with nothing that could steer a terminal.
+            _ => match std::str::from_utf8(rest) {
+                Ok(text) => text.chars().try_for_each(|c| match c {
+                    '"' | '\'' => f.write_char(c),
+                    _ => write!(f, "{}", c.escape_debug()),
+                }),
+                Err(_) => write!(f, "{}", rest.escape_ascii()),
+            },
         }
     }
 }

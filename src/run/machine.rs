@@ -2,7 +2,10 @@
 
 use crate::processor::Clock;
 use rustix::time::{ClockId, clock_gettime};
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The machine's clock that goes on while it sleeps: the same for all its processes.
@@ -27,10 +30,14 @@ impl Clock for MachineClock {
     }
 }
 
+/// A signal that comes so soon after another is an echo of it.
+const ECHO: Duration = Duration::from_millis(200);
+
 /// SIGINT and SIGTERM.
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    told: Option<Instant>,
 }
 
 impl Signals {
@@ -39,11 +46,24 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            told: None,
         })
     }
 
-    /// The next one.
+    /// The next one that is another's doing: what comes right behind one is the same, told twice (as
+    /// `timeout` does, to the process and to its group).
     pub(crate) async fn next(&mut self) {
+        loop {
+            self.any().await;
+            let now = Instant::now();
+            if self.told.is_none_or(|told| now > told + ECHO) {
+                self.told = Some(now);
+                return;
+            }
+        }
+    }
+
+    async fn any(&mut self) {
         let more = tokio::select! {
             more = self.interrupt.recv() => more,
             more = self.terminate.recv() => more,
