@@ -10,9 +10,10 @@ use super::{
 };
 use crate::{
     config::{Config, HandlerKind, SourceConfig, SourceKind, StoreKind, duration_text, size_text},
-    run::{open_store, target},
+    run::{RunError, open_store, target},
     source::local::lock::Lock,
     sqlite::Access,
+    store::sqlite::SqliteStore,
 };
 use clap::Args;
 use serde::Serialize;
@@ -146,8 +147,14 @@ impl Findings {
             self.new_file("store", path);
             return;
         }
-        match open_store(config, Access::Read) {
-            Ok(store) => self.ok("store", store.describe()),
+        // A file without the store's tables is well: a run adds them, this does not.
+        let found = match SqliteStore::is_missing(path) {
+            Ok(true) => Ok(SqliteStore::description(path, &config.app)),
+            Ok(false) => open_store(config, Access::Read).map(|store| store.describe()),
+            Err(error) => Err(RunError::from(error)),
+        };
+        match found {
+            Ok(described) => self.ok("store", described),
             Err(error) => {
                 let exit = CommandError::from(error);
                 self.wrong("store", exit.to_string(), exit.exit());

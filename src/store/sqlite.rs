@@ -79,6 +79,19 @@ impl SqliteStore {
         Self::new(Database::open(path, access)?, app)
     }
 
+    /// How such a store is described to people.
+    pub fn description(path: &Path, app: &str) -> String {
+        format!("SQLite file `{}`, app `{app}`", path.display())
+    }
+
+    /// Whether the file of this path has none of the store's tables yet. Writes nothing.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not ours.
+    pub fn is_missing(path: impl AsRef<Path>) -> Result<bool, DatabaseError> {
+        Ok(!has_tables(&Database::open(path, Access::Read)?)?)
+    }
+
     /// The file.
     pub fn database(&self) -> &Database {
         &self.database
@@ -146,11 +159,7 @@ impl From<DatabaseError> for StoreError {
 
 impl Store for SqliteStore {
     fn describe(&self) -> String {
-        format!(
-            "SQLite file `{}`, app `{}`",
-            self.database.path().display(),
-            self.app
-        )
+        Self::description(self.database.path(), &self.app)
     }
 
     fn shares_commits(&self) -> bool {

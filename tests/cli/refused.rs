@@ -159,3 +159,18 @@ fn another_program_s_file_and_a_newer_one_are_left_alone() {
         assert_eq!(std::fs::read(&path).expect("read"), before);
     }
 }
+
+#[test]
+fn check_creates_nothing() {
+    let world = World::new();
+    world.put("{\"k\":\"a\"}\n");
+    let tables = || {
+        let log = rusqlite::Connection::open(world.path("lanekeeper.db")).expect("the file");
+        let count = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'store%'";
+        log.query_row(count, [], |row| row.get::<_, i64>(0))
+            .expect("counted")
+    };
+    assert_eq!(tables(), 0);
+    assert_eq!(world.lanekeeper(&["check"]).code, Some(0));
+    assert_eq!(tables(), 0);
+}
