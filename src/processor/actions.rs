@@ -18,10 +18,10 @@ impl Processor {
     pub(super) fn act(&mut self) -> bool {
         // What starts must be proven ours by a clock that has not moved on: facts and handlers may take
         // their time, and the process may be frozen.
-        if self.clock.now() > self.now + TURN_MAX {
+        let (began, mut starts) = (self.clock.now(), 0);
+        if began > self.now + TURN_MAX {
             self.advance();
         }
-        let (began, mut starts) = (self.now, 0);
         let spawning = self.tries.spawning();
         let mut more = true;
         for _ in 0..ACTIONS_PER_TURN {
@@ -40,7 +40,7 @@ impl Processor {
                 }
                 Some(action) => self.perform(action),
             }
-            if self.clock.now() > began + TURN_MAX {
+            if self.clock.now() > self.now + TURN_MAX {
                 break;
             }
         }
