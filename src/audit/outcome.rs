@@ -156,13 +156,16 @@ impl Ownership {
         let entry = self.records.entry(position.clone());
         let known = matches!(entry, std::collections::btree_map::Entry::Occupied(_));
         let record = entry.or_insert(fresh);
+        // A head that never came was skipped by the commit itself: a crash does not repeat that.
+        let durable = !known && self.durable.settles(position);
         let before = known.then_some(record.state);
         record.state = state;
         record.mark = mark;
         if record.lane == NO_LANE {
             record.lane = lane;
         }
-        if !record.covered && !matches!(before, Some(State::Passed | State::Chained)) {
+        let settled = matches!(before, Some(State::Passed | State::Chained));
+        if !record.covered && !settled && !durable {
             self.unflushed += u64::from(state == State::Passed);
             self.settled.push_back((commits, position.clone()));
         }

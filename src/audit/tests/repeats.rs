@@ -4,6 +4,7 @@ use super::script::{Script, check, cover, five, scripted, takes_over};
 use crate::{
     audit::Guarantee::{G5, G8},
     history::Event,
+    store::{LaneState, Verb},
 };
 
 #[test]
@@ -41,6 +42,32 @@ fn g8_what_is_durable_never_runs_again() {
     check(&[G8], &again(1));
     check(&[], &again(2));
     assert_eq!(again(2).audit().counts.repeats, 1);
+}
+
+#[test]
+fn g8_a_skip_of_a_head_that_never_came_is_durable_with_its_commit() {
+    let skipped = |durably: bool| {
+        scripted(|s| {
+            s.fetch(&[("a", 1), ("s", 2)]);
+            s.run("a", 1);
+            s.reject("s", 2);
+            s.commit(&cover(1, 1, &[]));
+            s.stopped("s", 2);
+            takes_over(s, false, &cover(1, 1, &[]));
+            s.held("s", 2, LaneState::Stopped, None);
+            for n in 3..=8 {
+                s.fetch(&[(&n.to_string(), n)]);
+            }
+            s.decide("s", 2, Verb::Skip);
+            s.commit(&cover(1, if durably { 2 } else { 1 }, &[]));
+            s.say(Some(("s", 2)), Event::Skipped);
+            for n in 3..=8 {
+                s.run(&n.to_string(), n);
+            }
+        })
+    };
+    check(&[], &skipped(true));
+    check(&[G8], &skipped(false));
 }
 
 #[test]
