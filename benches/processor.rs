@@ -80,6 +80,7 @@ async fn assign(ports: &Ports) -> Vec<(PartitionName, Start)> {
         say(
             ports,
             Event::Positioned {
+                last: None,
                 partition: partition.clone(),
                 from,
                 gap: None,

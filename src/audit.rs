@@ -275,7 +275,10 @@ impl Told<'_> {
             );
             return self.here.error(&what);
         }
-        let claims = matches!(line.event, Kind::Claimed | Kind::Restored | Kind::Held);
+        let claims = matches!(
+            line.event,
+            Kind::Claimed | Kind::Restored | Kind::Held | Kind::Suspected
+        );
         self.ownership.works |= !claims;
         if !claims && self.ownership.found.is_none() {
             let what = "its claim does not tell what it found (`restored`)";
@@ -286,6 +289,13 @@ impl Told<'_> {
             .then(|| self.ownership.lane_of(buffer));
         match (lane, &line.position) {
             (Some(lane), Some(position)) => self.of_record(lane, position),
+            // Its lane is not known yet: the record comes later, or is in a chain.
+            (None, Some(position)) if line.event == Kind::Suspected => {
+                self.here.counts().suspects += 1;
+                if line.attempts >= Some(self.ownership.rules.attempts) {
+                    self.ownership.condemned.insert(position.clone());
+                }
+            }
             (None, Some(position)) if line.event == Kind::Gone => {
                 self.here.counts().gone += 1;
                 self.ownership.gone(&mut self.here, position);
@@ -321,6 +331,7 @@ impl Told<'_> {
                 ownership.revoked(here);
             }
             Kind::Paused => here.counts().paused += 1,
+            Kind::Suspected => here.error("it names no record"),
             Kind::Resumed | Kind::Claimed | Kind::Opened => {}
             Kind::Fetched
             | Kind::Started
@@ -413,6 +424,7 @@ impl Told<'_> {
             }
             Kind::Opened
             | Kind::Claimed
+            | Kind::Suspected
             | Kind::Restored
             | Kind::Committed
             | Kind::Acked

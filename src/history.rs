@@ -136,6 +136,9 @@ pub enum Event<'a> {
         count: u64,
         decision: Option<Verb>,
     },
+    /// The claim found the record announced and not answered: its former owner died meanwhile.
+    /// `alone`: nothing else of that owner was in flight, so an attempt is charged.
+    Suspected { alone: bool, attempts: u32 },
     /// The partition is not ours any more; `clean`: nothing was out and the store knows.
     Revoked { clean: bool },
     /// The try's end is unknown: slot and lane wait.

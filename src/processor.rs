@@ -4,6 +4,7 @@
 mod actions;
 mod answers;
 mod beat;
+mod careful;
 mod changes;
 mod claims;
 mod commits;
@@ -20,6 +21,7 @@ mod settings;
 mod sources;
 mod tries;
 
+pub use careful::CAREFUL_FROM;
 pub use report::{Report, ReportedLane, ReportedPartition};
 pub use settings::{Clock, Outcome, Parts, Settings, Stop};
 

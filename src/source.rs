@@ -72,6 +72,9 @@ pub enum Event {
         from: Resume<Position>,
         /// Records between checkpoint and `from` are lost to us: say so by name.
         gap: Option<String>,
+        /// Last position of the log as of now; `None`: not known. What comes behind it was not there
+        /// when a former owner died.
+        last: Option<Position>,
     },
     /// Records of one partition, ascending.
     Records(Vec<Record>),

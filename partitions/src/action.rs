@@ -137,6 +137,9 @@ pub enum Change {
     Cut,
     /// The chain is empty: the lane is live. Lent: nothing.
     Live,
+    /// The record may start once this is durable, see [`crate::Engine::be_careful`]. Lent: that
+    /// record. Nothing of its lane changes; [`crate::Snapshot::announced`] names it.
+    Announce,
 }
 
 /// What the shell is asked to do.

@@ -24,7 +24,10 @@ impl<R: Item> Engine<R> {
             debug_assert!(false, "a try was completed twice");
             return;
         }
-        let len = out.len;
+        let (partition, lane, first, len) = (out.partition, out.lane, out.first, out.len);
+        if self.partitions[partition as usize].careful.is_some() || self.caution.is_busy() {
+            self.unannounce(lane, first, true);
+        }
         self.judge_target(slot, &answer);
         if answer.done >= len && !answer.with_effects && answer.quarantine.is_zero() {
             self.complete_all(slot);
@@ -161,7 +164,7 @@ impl<R: Item> Engine<R> {
     }
 
     /// The lane's next record failed for good.
-    fn fail(&mut self, at: u32) {
+    pub(crate) fn fail(&mut self, at: u32) {
         let rules = &self.limits.failure;
         let lane = &self.lanes[at];
         let change = match rules.then {

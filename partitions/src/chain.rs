@@ -224,6 +224,8 @@ impl<R: Item> Engine<R> {
 
     fn load(&mut self, at: u32, record: R) {
         let weight = u64::from(record.weight());
+        let careful = self.part_of(at).careful.as_ref();
+        let attempts = careful.and_then(|careful| careful.attempts_of(record.position()));
         let lane = &mut self.lanes[at];
         let Some(chain) = lane.chain_mut() else {
             return;
@@ -239,6 +241,7 @@ impl<R: Item> Engine<R> {
         chain.next = chain.next.take().filter(|next| next > record.position());
         let mut entry = Entry::new(Body::Record(record));
         entry.flags = CHAIN;
+        entry.attempts = attempts.unwrap_or(0);
         entry.lane = at;
         let entry = self.entries.insert(entry);
         if chain.first == NIL {

@@ -1,5 +1,6 @@
 //! Commits: what one writes of a partition, and what its end means.
 
+use crate::careful::Careful;
 use crate::lane::Lanes;
 use crate::partition::{Commit, Partition};
 use crate::ticket::Kind;
@@ -69,6 +70,20 @@ impl<'e, R: Item> Snapshot<'e, R> {
             .map(move |&at| &entries[at])
             .filter(|entry| !entry.is(COMMITTING | FORGIVEN))
             .map(|entry| (entry.position(), entry.attempts))
+    }
+
+    /// In careful mode: positions that are announced and not answered, and whether as alone, in no
+    /// order.
+    pub fn announced(&self) -> impl Iterator<Item = (&'e R::Position, bool)> + '_ {
+        let careful = self.part.careful.as_deref();
+        careful.into_iter().flat_map(Careful::announced)
+    }
+
+    /// In careful mode: attempts used up by suspects, ascending; also of those that are in a chain,
+    /// or did not come yet. Where [`Snapshot::attempts`] knows more, it is right.
+    pub fn suspects(&self) -> impl Iterator<Item = (&'e R::Position, u32)> + '_ {
+        let careful = self.part.careful.as_deref();
+        careful.into_iter().flat_map(Careful::attempts)
     }
 
     /// Chains whose records ran on since the last durable commit. What a change of its own takes out
@@ -208,7 +223,8 @@ impl<R: Item> Engine<R> {
                 | Change::Verdict
                 | Change::DeadLettered
                 | Change::Cut
-                | Change::Live,
+                | Change::Live
+                | Change::Announce,
             )
             | Kind::Free
             | Kind::Try

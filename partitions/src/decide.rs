@@ -16,10 +16,14 @@ impl<R: Item> Engine<R> {
             return false;
         };
         let busy = match self.lanes[at].front {
-            Front::Shut | Front::Publishing | Front::Republishing => true,
-            Front::Idle | Front::Ready | Front::Trying | Front::Quarantined | Front::Waiting => {
-                false
-            }
+            Front::Shut => !self.is_announcing(at),
+            Front::Publishing | Front::Republishing => true,
+            Front::Idle
+            | Front::Ready
+            | Front::Cautious
+            | Front::Trying
+            | Front::Quarantined
+            | Front::Waiting => false,
         };
         let Some(aside) = &self.lanes[at].aside else {
             return false;

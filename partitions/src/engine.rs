@@ -1,6 +1,7 @@
 //! The engine: what it keeps, and what it shows of it.
 
 use crate::backoff::{Health, Jitter};
+use crate::careful::Caution;
 use crate::lane::{Lanes, Load, Standing};
 use crate::partition::{Partition, Starved};
 use crate::revoke::Ghost;
@@ -35,6 +36,7 @@ pub struct Engine<R: Item> {
     pub(crate) jitter: Jitter,
     pub(crate) health: Health,
     pub(crate) ghosts: Vec<Ghost>,
+    pub(crate) caution: Caution,
     #[cfg(feature = "bug-zoo")]
     pub(crate) bug: Option<crate::zoo::Bug>,
 }
@@ -58,6 +60,7 @@ impl<R: Item> Engine<R> {
             jitter: Jitter::new(limits.seed),
             health: Health::default(),
             ghosts: Vec::new(),
+            caution: Caution::default(),
             #[cfg(feature = "bug-zoo")]
             bug: None,
             limits,

@@ -136,6 +136,13 @@ impl<R: Item> Engine<R> {
                 at
             }
         };
+        let part = &mut self.partitions[slot as usize];
+        let attempts = match &part.careful {
+            Some(careful) => careful
+                .attempts_of(self.entries[at].position())
+                .unwrap_or(attempts),
+            None => attempts,
+        };
         if attempts > 0 {
             self.entries[at].attempts = attempts;
             part.tried.insert(at);

@@ -13,6 +13,8 @@ pub(crate) enum Front {
     Idle,
     /// Its turn.
     Ready,
+    /// Its turn to be announced or to run alone, see `careful`.
+    Cautious,
     /// The handler.
     Trying,
     /// The end of a try that may still be running.

@@ -176,6 +176,7 @@ extern crate alloc;
 mod action;
 mod answer;
 mod backoff;
+mod careful;
 mod chain;
 mod commit;
 mod decide;

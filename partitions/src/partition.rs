@@ -1,8 +1,9 @@
 //! What the engine keeps of one assignment.
 
 use crate::window::{NIL, Window};
-use crate::{LaneId, Limits, PartitionId, Resume, lane::Lanes};
+use crate::{LaneId, Limits, PartitionId, Resume, careful::Careful, lane::Lanes};
 use alloc::{
+    boxed::Box,
     collections::{BTreeSet, VecDeque},
     vec::Vec,
 };
@@ -73,6 +74,7 @@ pub(crate) struct Partition<P> {
     /// Stopped lanes to be told of once the partition is quiet.
     pub(crate) stops: Vec<LaneId>,
     pub(crate) commit: Option<Commit>,
+    pub(crate) careful: Option<Box<Careful<P>>>,
 }
 
 /// Whether the source has a record that finds no memory.
@@ -161,6 +163,7 @@ impl<P: Ord + Clone> Partition<P> {
             unreached: Vec::new(),
             stops: Vec::new(),
             commit: None,
+            careful: None,
         }
     }
 

@@ -35,6 +35,7 @@ impl<R: Item> Engine<R> {
             }
             Change::Skip => self.name_head(at),
             Change::Reopen => (self.name_head(at).0, 0),
+            Change::Announce => (self.front_of(at), 1),
             Change::Append => (self.lanes[at].head, self.appendable(at)),
             Change::Effects | Change::Cut | Change::Live => (NIL, 0),
         };
@@ -148,6 +149,7 @@ impl<R: Item> Engine<R> {
                 self.next_persist(at);
             }
             Change::Live => self.chain_ended(at),
+            Change::Announce => self.announced(at, out.first),
         }
     }
 
@@ -311,7 +313,8 @@ impl<R: Item> Engine<R> {
             | Change::Verdict
             | Change::DeadLettered
             | Change::Cut
-            | Change::Live => debug_assert!(false, "{change:?} cannot be refused"),
+            | Change::Live
+            | Change::Announce => debug_assert!(false, "{change:?} cannot be refused"),
         }
     }
 

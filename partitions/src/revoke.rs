@@ -48,6 +48,7 @@ impl<R: Item> Engine<R> {
 
     fn forget_lane(&mut self, at: u32, identity: u64) {
         self.drop_loaded(at);
+        self.forget_suspect(at);
         let lane = &self.lanes[at];
         let (hash, ticket, persist) = (lane.hash, lane.ticket, lane.persist);
         if ticket != NIL {

@@ -2,7 +2,7 @@
 
 use crate::lane::{Front, Standing};
 use crate::ticket::Kind;
-use crate::window::{CHAIN, NIL, SINGLE};
+use crate::window::{ANNOUNCED, CHAIN, NIL, SINGLE};
 use crate::{Action, Engine, Item};
 
 impl<R: Item> Engine<R> {
@@ -21,6 +21,9 @@ impl<R: Item> Engine<R> {
             }
             if let Some(start) = self.start_next() {
                 return Some(start);
+            }
+            if self.caution.is_busy() && self.announce_next() {
+                continue;
             }
             self.tell();
             self.pause_starved();
@@ -49,6 +52,11 @@ impl<R: Item> Engine<R> {
 
     /// One lane of the partition whose turn it is; then it is the next partition's.
     fn start_ready(&mut self) -> Option<Action> {
+        if self.caution.is_busy()
+            && let Ok(alone) = self.start_alone()
+        {
+            return alone;
+        }
         while let Some(&slot) = self.ring.front() {
             if self.partitions[slot as usize].may_start(&self.limits) {
                 while let Some(lane) = self.partitions[slot as usize].ready.pop(&self.lanes) {
@@ -67,7 +75,7 @@ impl<R: Item> Engine<R> {
     }
 
     /// Starts the lane's next run, unless a stopped head of the partition is before it.
-    fn start(&mut self, slot: u32, lane: u32) -> Option<Action> {
+    pub(crate) fn start(&mut self, slot: u32, lane: u32) -> Option<Action> {
         let first = self.front_of(lane);
         let entry = &self.entries[first];
         let part = &self.partitions[slot as usize];
@@ -77,8 +85,13 @@ impl<R: Item> Engine<R> {
             .is_some_and(|barrier| entry.position() >= barrier)
         {
             self.lanes[lane].front = Front::Idle;
+            self.unannounce(lane, first, false);
             return None;
         }
+        if part.careful.is_some() && !self.may_start_carefully(slot, lane, first) {
+            return None;
+        }
+        let entry = &self.entries[first];
         let attempt = entry.attempts.saturating_add(1);
         let len = self.run_length(slot, lane, first);
         let ticket = self.tickets.issue(Kind::Try, (slot, lane), (first, len));
@@ -99,7 +112,8 @@ impl<R: Item> Engine<R> {
     /// How many records go into the run that begins with `first`.
     fn run_length(&self, slot: u32, lane: u32, first: u32) -> u32 {
         let part = &self.partitions[slot as usize];
-        if self.limits.run_max <= 1 || self.entries[first].is(SINGLE) {
+        let one = SINGLE | ANNOUNCED;
+        if self.limits.run_max <= 1 || self.entries[first].is(one) {
             return 1;
         }
         let most = part.room(&self.limits).min(u64::from(self.limits.run_max));
@@ -210,7 +224,7 @@ impl<R: Item> Engine<R> {
         }
     }
 
-    fn make_ready(&mut self, at: u32) {
+    pub(crate) fn make_ready(&mut self, at: u32) {
         let lane = &mut self.lanes[at];
         if lane.haunted {
             return;

@@ -63,6 +63,7 @@ impl<R: Item> Engine<R> {
                     Front::Quarantined => Some(Wake::Quarantine),
                     Front::Idle
                     | Front::Ready
+                    | Front::Cautious
                     | Front::Trying
                     | Front::Shut
                     | Front::Publishing => None,

@@ -23,6 +23,8 @@ pub(crate) const DETACHED: u8 = 1 << 3;
 pub(crate) const CHAIN: u8 = 1 << 4;
 /// A change settles it though its record never came.
 pub(crate) const NAMED: u8 = 1 << 5;
+/// It is durably announced, and may start.
+pub(crate) const ANNOUNCED: u8 = 1 << 6;
 
 pub(crate) enum Body<R: Item> {
     Record(R),

@@ -3,6 +3,8 @@
 
 #[path = "guarantees/bounds.rs"]
 mod bounds;
+#[path = "guarantees/careful.rs"]
+mod careful;
 #[path = "guarantees/chains.rs"]
 mod chains;
 #[path = "guarantees/checkpoint.rs"]

@@ -191,8 +191,11 @@ impl Handover<'_> {
                         .waiting
                         .front()
                         .and_then(|p| self.before.records.get(p));
+                    // A suspect with no attempt left fails without a try.
+                    let condemned = |head: &Position| self.before.condemned.contains(head);
                     lane.mode != Mode::Live
                         || lane.decided.is_some()
+                        || lane.waiting.front().is_some_and(condemned)
                         || head.is_some_and(|head| {
                             matches!(head.state, State::Failed | State::Answered)
                                 || head.tried && head.state == State::Waiting

@@ -118,6 +118,8 @@ pub(super) struct Ownership {
     pub(super) records: BTreeMap<Position, Record>,
     /// Records that the last commit covers.
     pub(super) covered: Vec<Position>,
+    /// Suspects whose attempts are used up by their workers' deaths.
+    pub(super) condemned: BTreeSet<Position>,
     /// Records were handed over or tried since the last commit was told.
     pub(super) busy_since: bool,
     /// Settled records that were not covered by a commit when they settled, with the commits so far.
@@ -164,6 +166,7 @@ impl Ownership {
             high: None,
             records: BTreeMap::new(),
             covered: Vec::new(),
+            condemned: BTreeSet::new(),
             busy_since: false,
             settled: VecDeque::new(),
             lanes: Vec::new(),

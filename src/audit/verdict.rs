@@ -101,6 +101,8 @@ pub struct Counts {
     pub partitions: u64,
     pub claims: u64,
     pub unclean_claims: u64,
+    /// Records found announced by a worker that died.
+    pub suspects: u64,
     pub revoked: u64,
     /// Claims that did not begin at the checkpoint, with the source's reason.
     pub gaps: u64,
@@ -139,13 +141,14 @@ pub struct Counts {
 
 impl Counts {
     /// Names and figures, in the order of their declaration.
-    pub fn all(&self) -> [(&'static str, u64); 31] {
+    pub fn all(&self) -> [(&'static str, u64); 32] {
         [
             ("lines", self.lines),
             ("workers", self.workers),
             ("partitions", self.partitions),
             ("claims", self.claims),
             ("unclean claims", self.unclean_claims),
+            ("suspects", self.suspects),
             ("revoked", self.revoked),
             ("gaps", self.gaps),
             ("fetched", self.fetched),

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     config::{Config, SourceKind},
+    processor::CAREFUL_FROM,
     record::PartitionName,
     run::open_store,
     sqlite::Access,
@@ -82,6 +83,8 @@ struct PartitionView {
     lag: Option<u64>,
     stopped: usize,
     parked: usize,
+    /// Owners in a row that died without a word, since the last clean end or ten quiet minutes.
+    unclean_claims: u32,
     /// Of the checkpoint; `null`: there is none.
     age_ms: Option<i64>,
 }
@@ -285,6 +288,9 @@ impl Seen {
             let _ = write!(out, ", and in {unknown} partitions nobody knows how many");
         }
         out.push('\n');
+        for partition in &self.partitions {
+            partition.caution_text(out);
+        }
     }
 }
 
@@ -358,6 +364,30 @@ impl Partition {
         self.lanes.iter().filter(is_stopped).count()
     }
 
+    /// Why it is slow, where its owners died one after the other.
+    fn caution_text(&self, out: &mut String) {
+        let Some(owner) = self
+            .owner
+            .as_ref()
+            .filter(|o| o.unclean_claims >= CAREFUL_FROM)
+        else {
+            return;
+        };
+        let announced = owner.checkpoint.iter().flat_map(|c| &c.announced);
+        let positions: Vec<String> = announced.map(|(p, _)| p.to_string()).take(8).collect();
+        let _ = writeln!(
+            out,
+            "  {}: {} owners in a row died without a word, perhaps by one of its records: each is announced before it starts, for ten minutes at most (announced now: {})",
+            self.name,
+            owner.unclean_claims,
+            if positions.is_empty() {
+                "none".to_owned()
+            } else {
+                positions.join(", ")
+            },
+        );
+    }
+
     fn view(&self, now: i64) -> PartitionView {
         let owner = self.owner.as_ref();
         let checkpoint = owner.and_then(|owner| owner.checkpoint.as_ref());
@@ -379,6 +409,7 @@ impl Partition {
             lag: self.lag(),
             stopped: self.count(true),
             parked: self.count(false),
+            unclean_claims: owner.map_or(0, |owner| owner.unclean_claims),
             age_ms: owner.map(|owner| now.saturating_sub(owner.updated_at).max(0)),
         }
     }

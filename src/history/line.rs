@@ -126,6 +126,8 @@ line! {
         clean: bool,
         /// How long slot and lane stay shut.
         millis: u64,
+        /// Nothing else was in flight.
+        alone: bool,
     }
 }
 
@@ -157,6 +159,7 @@ pub enum Kind {
     Claimed,
     Restored,
     Held,
+    Suspected,
     Revoked,
     Quarantined,
     Paused,
@@ -308,6 +311,11 @@ impl<'a> Line<'a> {
                 self.decision = decision;
                 Kind::Held
             }
+            Event::Suspected { alone, attempts } => {
+                self.alone = Some(alone);
+                self.attempts = Some(attempts);
+                Kind::Suspected
+            }
             Event::Revoked { clean } => {
                 self.clean = Some(clean);
                 Kind::Revoked
@@ -415,6 +423,7 @@ impl<'a> Line<'a> {
             through: self.through,
             clean: self.clean,
             millis: self.millis,
+            alone: self.alone,
         }
     }
 }

@@ -57,6 +57,7 @@ pub(super) fn choose(engine: &Engine<Record>, owned: &Owned, bounds: CommitBound
             | Change::DeadLettered
             | Change::Cut
             | Change::Live => (2, 1024),
+            Change::Announce => (0, 0),
         };
         // The first always goes: what is too large alone is the store's to refuse by name.
         if !chosen.is_empty()
@@ -125,6 +126,8 @@ pub(super) fn draft(
     for waiting in tickets {
         if waiting.change == Change::Effects {
             add_effects(&mut draft, engine, owned, waiting.ticket);
+        } else if waiting.change == Change::Announce {
+            // The checkpoint names it, and nothing of its lane changes.
         } else if let Some(change) = change_of(&mut lanes, engine, owned, waiting.lane) {
             apply(change, engine, owned, *waiting, wall, record_bytes);
         }
@@ -219,7 +222,7 @@ fn apply(
 ) {
     let head = engine.records(waiting.ticket).next();
     match waiting.change {
-        Change::Effects => {}
+        Change::Effects | Change::Announce => {}
         Change::Stop => stop(change, owned, head, wall, record_bytes),
         Change::Park => park(change, owned, head, wall),
         Change::Append => append(change, engine, waiting.ticket),

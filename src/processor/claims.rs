@@ -162,6 +162,7 @@ impl Processor {
         partition: &PartitionName,
         from: &Resume<Position>,
         gap: Option<String>,
+        last: Option<Position>,
     ) {
         let Some(claiming) = self.claiming.remove(partition) else {
             return;
@@ -197,7 +198,7 @@ impl Processor {
             worker: self.worker,
             epoch: ownership.epoch,
         };
-        let owned = Owned {
+        let mut owned = Owned {
             number: ownership.commit,
             attempts: known.attempts.iter().cloned().collect::<HashMap<_, _>>(),
             dirty: !fits || checkpoint != known,
@@ -209,6 +210,7 @@ impl Processor {
             ..Owned::new(assignment, fence, claimed.lanes, claiming.budget, self.now)
         };
         self.note_claim(&owned, !unclean, found.as_ref(), gap.as_deref());
+        owned.charged = self.be_careful(id, &owned, &known, last);
         self.taken_up(id, owned);
     }
 

@@ -223,6 +223,7 @@ impl Processor {
         }
         if commit.settled_in {
             owned.unclean_claims = 0;
+            self.engine.relax(id);
         }
         owned.dropped.clear();
         let heads = heads_of(&commit.lanes, &owned.lanes);
@@ -445,13 +446,19 @@ fn snapshot(
     let mut attempts: Vec<_> = snapshot.attempts().map(|(p, n)| (p.clone(), n)).collect();
     // Records that the checkpoint knows and the source has not handed over again keep theirs.
     attempts.extend(owned.attempts.iter().map(|(p, n)| (p.clone(), *n)));
-    attempts.sort();
+    // So do suspects, also those in a chain.
+    attempts.extend(snapshot.suspects().map(|(p, n)| (p.clone(), n)));
+    attempts.sort_by(|one, other| (&one.0, other.1).cmp(&(&other.0, one.1)));
+    attempts.dedup_by(|one, before| one.0 == before.0);
+    let announced = snapshot.announced().map(|(p, alone)| (p.clone(), alone));
+    let mut announced: Vec<_> = announced.collect();
+    announced.sort();
     let checkpoint = Checkpoint {
         open: snapshot.open().cloned().collect::<OpenSet>(),
         resume: snapshot.resume.clone(),
         settled_to: snapshot.settled_to.clone(),
         attempts,
-        announced: Vec::new(),
+        announced,
         incarnation: owned.checkpoint.incarnation.clone(),
         ended: owned.checkpoint.ended,
     };

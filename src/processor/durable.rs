@@ -63,7 +63,8 @@ impl Processor {
                 | Change::DeadLettered
                 | Change::Reopen
                 | Change::Cut
-                | Change::Live => return,
+                | Change::Live
+                | Change::Announce => return,
             };
             self.notes.record(record, event);
         }
@@ -103,7 +104,12 @@ impl Processor {
                 last.is_none_or(|last| errors.of.as_ref() <= Some(last))
             }
             Change::Reopen | Change::Live => true,
-            Change::Stop | Change::Park | Change::Append | Change::Verdict | Change::Cut => false,
+            Change::Stop
+            | Change::Park
+            | Change::Append
+            | Change::Verdict
+            | Change::Cut
+            | Change::Announce => false,
         }
     }
 

@@ -34,7 +34,8 @@ impl Processor {
                 partition,
                 from,
                 gap,
-            } => self.positioned(&partition, &from, gap),
+                last,
+            } => self.positioned(&partition, &from, gap, last),
             Event::Records(records) => self.records(records),
             Event::PassedOver { partition, through } => {
                 if let Some(&id) = self.names.get(&partition) {
@@ -101,6 +102,7 @@ impl Processor {
                 used.min(self.settings.failure.attempts_max.saturating_sub(1))
             };
             let noted = record.clone();
+            Self::note_charged(owned, &noted);
             match self.engine.push(id, record, attempts) {
                 Pushed::Accepted => self.notes.record(&noted, Noted::Fetched),
                 Pushed::AlreadySettled => self.notes.record(&noted, Noted::AlreadyDone),

@@ -259,11 +259,14 @@ impl Processor {
         lane: LaneId,
         found: Result<Vec<Record>, StoreError>,
     ) {
-        let Some(owned) = self.partitions.get(&id) else {
+        let Some(owned) = self.partitions.get_mut(&id) else {
             return;
         };
         match found {
             Ok(records) => {
+                for record in &records {
+                    Self::note_charged(owned, record);
+                }
                 tracing::debug!(partition = %owned.assignment.name, ?lane, records = records.len(), "chain loaded");
                 let key = self.engine.lane_key(lane).and_then(LaneKey::from_bytes);
                 let tail = key.and_then(|key| owned.lanes.get(&key)?.tail.clone());

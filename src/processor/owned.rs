@@ -1,6 +1,6 @@
 //! What the loop keeps of each partition that it owns.
 
-use super::memory::Memory;
+use super::{careful::Charged, memory::Memory};
 use crate::{
     checkpoint::Checkpoint,
     position::Position,
@@ -30,6 +30,8 @@ pub(super) struct Owned {
     pub(super) behind: Option<u64>,
     /// Attempts that the checkpoint knows of records that were not handed over yet.
     pub(super) attempts: HashMap<Position, u32>,
+    /// Attempts of those of them that a worker's death was charged to.
+    pub(super) charged: Charged,
     /// What failed tries of open records said.
     pub(super) errors: HashMap<LaneKey, Errors>,
     /// Changes that wait for a commit.
@@ -166,6 +168,7 @@ impl Owned {
             memory: Memory::new(budget),
             behind: None,
             attempts: HashMap::new(),
+            charged: Charged::new(),
             errors: HashMap::new(),
             waiting: Vec::new(),
             effects: HashMap::new(),

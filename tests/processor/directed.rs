@@ -2,6 +2,7 @@
 //! with its faults, paused time. Each test names the guarantee that it shows, and the history of all
 //! its workers passes the audit as well.
 
+mod careful;
 mod commits;
 mod decisions;
 mod deeds;

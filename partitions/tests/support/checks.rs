@@ -195,6 +195,7 @@ impl World {
                 lane.mode == Mode::Draining && remaining == 0,
                 "release: {name}"
             ),
+            Change::Announce => panic!("no worker died here: {name}"),
             Change::Effects
             | Change::Stop
             | Change::Park
@@ -229,7 +230,7 @@ impl World {
                     .take(lent.len().max(1))
                     .collect()
             }
-            Change::Reopen | Change::Cut | Change::Live => Vec::new(),
+            Change::Reopen | Change::Cut | Change::Live | Change::Announce => Vec::new(),
             Change::DeadLettered => {
                 let published = model
                     .rows

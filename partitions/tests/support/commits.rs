@@ -182,7 +182,12 @@ impl World {
                         (Stage::Queued, true, 0, false);
                 }
                 Change::DeadLettered => (row.published, row.durable) = (false, true),
-                Change::Stop | Change::Reopen | Change::Verdict | Change::Cut | Change::Live => {}
+                Change::Stop
+                | Change::Reopen
+                | Change::Verdict
+                | Change::Cut
+                | Change::Live
+                | Change::Announce => {}
             }
         }
         // A chain that stands is loaded anew when it moves on.
@@ -228,7 +233,7 @@ impl World {
                     self.head_failed(part, key, head, rest);
                 }
             }
-            Change::Append | Change::Skip | Change::DeadLettered => {}
+            Change::Append | Change::Skip | Change::DeadLettered | Change::Announce => {}
         }
     }
 
@@ -285,9 +290,12 @@ pub fn settled_with(part: &Part, commit: &Commit) -> BTreeSet<u64> {
             | Change::Append
             | Change::Skip
             | Change::DeadLettered => lent.clone(),
-            Change::Stop | Change::Reopen | Change::Verdict | Change::Cut | Change::Live => {
-                Vec::new()
-            }
+            Change::Stop
+            | Change::Reopen
+            | Change::Verdict
+            | Change::Cut
+            | Change::Live
+            | Change::Announce => Vec::new(),
         },
         None => Vec::new(),
     };

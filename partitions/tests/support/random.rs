@@ -438,6 +438,7 @@ fn tally(world: &World) -> BTreeMap<&'static str, u64> {
                 Change::DeadLettered => "dead-lettered",
                 Change::Cut => "cuts",
                 Change::Live => "lives",
+                Change::Announce => "announcements",
             },
             Action::Publish { .. } => "publications",
             Action::LoadChain { .. } => "loads",

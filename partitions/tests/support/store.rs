@@ -116,6 +116,7 @@ impl Stored {
             }
             Change::Skip | Change::DeadLettered => self.drop_head(key, lent.first().copied()),
             Change::Cut => self.set_cut(key),
+            Change::Announce => {}
         }
     }
 

@@ -275,6 +275,7 @@ impl Reader {
         let placed = place::place(&self.log, &self.topic, number, &self.settings, checkpoint)?;
         let slot = &mut self.partitions[n];
         self.pending.push_back(Event::Positioned {
+            last: Some(Position::Offset(placed.last)),
             partition: slot.name.clone(),
             from: placed.from,
             gap: placed.gap,

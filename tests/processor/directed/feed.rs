@@ -96,6 +96,7 @@ impl Feed {
             Resume::After(last) => offset(last),
         };
         let positioned = Event::Positioned {
+            last: None,
             partition: name(),
             from,
             gap: None,

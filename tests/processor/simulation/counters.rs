@@ -50,6 +50,12 @@ counters! {
     landed_late,
     /// Claims that found another worker, and waited for its tries to end.
     unclean_claims_waited,
+    /// Tries that killed their worker.
+    fatal_tries,
+    /// Records found announced by a worker that died.
+    suspects_found,
+    /// Those of them that were alone in flight when it died.
+    suspects_charged,
     /// Decisions of an operator that a running owner acted on.
     decisions,
     /// Partitions that took in nothing for want of memory.

@@ -91,7 +91,12 @@ pub(super) enum Temper {
     Poison,
     /// As before, and says so.
     Reject,
+    /// Kills its worker so often, then is done; at [`FOR_EVER`], until it is mended.
+    Fatal(u8),
 }
+
+/// Of [`Temper::Fatal`].
+pub(super) const FOR_EVER: u8 = u8::MAX;
 
 impl Plan {
     pub(super) fn draw(seed: u64) -> Self {
@@ -100,7 +105,10 @@ impl Plan {
         let work_max = millis(&mut rng, 5, 300);
         let settings = settings(&mut rng, seed, work_max);
         let crowded = settings.order.by == OrderBy::Key && rng.u8(..) < 24;
-        let logs = logs(&mut rng, chaos, crowded, settings.order.by);
+        let mut logs = logs(&mut rng, chaos, crowded, settings.order.by);
+        if Rng::with_seed(seed ^ 0xdead).u8(..) < 50 {
+            poison(&mut Rng::with_seed(!seed), &mut logs);
+        }
         let faults = faults(&mut rng);
         Self {
             seed,
@@ -242,6 +250,16 @@ fn temper(rng: &mut Rng, trouble: f64) -> Temper {
         7 => Temper::Poison,
         8 => Temper::Reject,
         _ => Temper::BadEffect,
+    }
+}
+
+/// A record or two that kill their worker.
+fn poison(rng: &mut Rng, logs: &mut [Vec<Entry>]) {
+    for _ in 0..rng.usize(1..=2) {
+        let partition = rng.usize(0..logs.len());
+        let at = rng.usize(1..logs[partition].len());
+        let times = if rng.bool() { rng.u8(1..=5) } else { FOR_EVER };
+        logs[partition][at].temper = Temper::Fatal(times);
     }
 }
 

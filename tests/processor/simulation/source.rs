@@ -170,7 +170,9 @@ impl Reader {
             Resume::At(first) => offset(first) - 1,
             Resume::After(last) => offset(last),
         };
+        let last = self.shared.log().end(partition, now());
         let positioned = Event::Positioned {
+            last: Some(Position::Offset(last)),
             partition: self.name(partition),
             from,
             gap: None,

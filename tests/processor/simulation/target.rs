@@ -3,8 +3,8 @@
 
 use super::{
     log::offset,
-    plan::Temper,
-    world::{Shared, now},
+    plan::{FOR_EVER, Temper},
+    world::{Control, Shared, now},
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use lanekeeper::{
@@ -48,6 +48,8 @@ pub(super) struct Seen {
 pub(super) struct Client {
     pub(super) shared: Arc<Shared>,
     pub(super) incarnation: u64,
+    /// The process that it is called from.
+    pub(super) control: Arc<Control>,
 }
 
 /// A call; dropped before its answer, it may run on.
@@ -201,6 +203,8 @@ impl Client {
             Temper::Down(_) => Some(Fares::Fails(Failure::target("connection refused"))),
             Temper::Poison => (!mended).then(|| Fares::Fails(Failure::retry("poison"))),
             Temper::Reject => (!mended).then(|| Fares::Fails(Failure::reject("no such account"))),
+            Temper::Fatal(FOR_EVER) => (!mended).then_some(Fares::Kills),
+            Temper::Fatal(n) => fails(n).then_some(Fares::Kills),
         }
     }
 
@@ -222,6 +226,11 @@ impl Client {
                     std::panic::resume_unwind(Box::new("simulated"));
                 }
                 Some(Fares::Never) => std::future::pending().await,
+                Some(Fares::Kills) => {
+                    self.shared.count(|c| c.fatal_tries += 1);
+                    self.control.kill();
+                    std::future::pending().await
+                }
                 Some(Fares::Fails(failure)) => {
                     answer.failure = Some(failure);
                     break;
@@ -244,6 +253,7 @@ enum Fares {
     Fails(Failure),
     Panics,
     Never,
+    Kills,
 }
 
 impl Target for Client {

@@ -35,7 +35,10 @@ fn unsettled_in(
         let barred = stops_before(shared, &lanes, offset(&item.head));
         // A head that a full partition does not take in is not acted on.
         let full = is_small(shared) && !shared.plan.mended;
-        item.decision.is_some() && !full || item.state == LaneState::Draining && !barred
+        // Nor does a chain run before the source was at its head.
+        let others = lanes.iter().any(|other| other.state != LaneState::Draining);
+        item.decision.is_some() && !full
+            || item.state == LaneState::Draining && !barred && !(full && others)
     });
     if let Some(item) = moving {
         return Some(format!("lane {} of {name}: {item:?}", item.lane));

@@ -240,6 +240,10 @@ impl History for Sink {
                 self.shared
                     .count(|c| c.unclean_claims_waited += u64::from(!clean));
             }
+            Event::Suspected { alone, .. } => self.shared.count(|c| {
+                c.suspects_found += 1;
+                c.suspects_charged += u64::from(alone);
+            }),
             Event::Parked { .. } => {
                 state.crowds.insert(lane(), 0);
             }
@@ -339,9 +343,11 @@ impl Incarnation {
         let worker = WorkerId(Uuid::from_u64_pair(shared.plan.seed, number));
         let (mailbox, told) = mpsc::unbounded_channel::<Told>();
         shared.log().joins(number, mailbox);
+        let control = Arc::new(Control::default());
         let client = Arc::new(Client {
             shared: Arc::clone(shared),
             incarnation: number,
+            control: Arc::clone(&control),
         });
         let sink = Sink {
             shared: Arc::clone(shared),
@@ -366,7 +372,6 @@ impl Incarnation {
             clock: Arc::new(Paused),
         });
         let (stop, stops) = mpsc::unbounded_channel();
-        let control = Arc::new(Control::default());
         let process = Process {
             shared: Arc::clone(shared),
             polled: (Duration::ZERO, 0),

@@ -203,7 +203,9 @@ impl Host {
                 partition,
                 from,
                 gap,
+                last,
             } => {
+                assert!(last.is_some(), "the end of an embedded log is known");
                 let key = partition.partition.to_string();
                 assert!(self.positioned.insert(key, (from, gap)).is_none());
             }

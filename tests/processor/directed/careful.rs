@@ -1,0 +1,107 @@
+//! G10 where a record kills its worker again and again.
+
+use super::{
+    deeds::{Act, End},
+    world::{Seat, World, millis, secs, settings},
+};
+use lanekeeper::{Position, store::LaneState};
+use std::sync::Arc;
+
+/// Record 3 never ends: its worker is killed while it runs.
+fn deadly() -> Arc<World> {
+    World::new(|tried| match tried.position {
+        3 => Act::ends(End::Never),
+        _ => Act::done().takes(millis(50)),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn g10_a_record_that_kills_its_worker_is_suspected_tried_alone_and_stopped() {
+    let world = deadly();
+    world.append([(1, "a"), (2, "b"), (3, "c"), (4, "d"), (5, "c"), (6, "a")]);
+    let mut deaths = 0;
+    let last = loop {
+        let worker = world.start(Seat::new(deaths + 1, settings()));
+        let before = world.calls_of(3).len();
+        let stands = |w: &World| w.item("c").is_some();
+        world
+            .until("a call or a stop", |w| {
+                stands(w) || w.calls_of(3).len() > before
+            })
+            .await;
+        if stands(&world) {
+            break worker;
+        }
+        // Others that may start beside it do, and end.
+        world.sleep(millis(200)).await;
+        worker.crash().await;
+        deaths += 1;
+        assert!(deaths < 20, "for ever");
+    };
+    // Two deaths before anybody is careful, one among all that is announced, three alone.
+    assert_eq!(deaths, 6);
+    let item = world.item("c").expect("a stopped lane");
+    assert_eq!((item.state, item.attempts), (LaneState::Stopped, 3));
+    assert!(item.last_error.contains("its worker died"), "{item:?}");
+    world
+        .until("the others", |w| w.settled(6) && w.settled(4))
+        .await;
+    assert!(!world.settled(3) && !world.settled(5));
+    // While it was tried alone nothing else was.
+    for tried in &world.calls_of(3)[3..] {
+        let own = |t: &&super::deeds::Tried| t.worker == tried.worker && t.position != 3;
+        let calls = world.calls();
+        let beside = calls
+            .iter()
+            .filter(own)
+            .filter(|t| t.at >= tried.at)
+            .count();
+        assert_eq!(beside, 0, "beside {tried:?}");
+        let commits = world.commits();
+        let announced = commits.iter().rfind(|(at, _)| *at <= tried.at);
+        let announced = &announced.expect("a commit").1.checkpoint.announced;
+        assert!(
+            announced.contains(&(Position::Offset(3), true)),
+            "{announced:?}"
+        );
+    }
+    last.drain().await;
+    assert!(
+        world.holds().suspects >= 4,
+        "found at each claim since the third"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn g10_ten_minutes_without_a_death_end_the_caution() {
+    let world = World::new(|_| Act::done().takes(millis(50)));
+    world.append([(1, "a")]);
+    for number in 1..=2 {
+        let worker = world.start(Seat::new(number, settings()));
+        world
+            .until("a claim", |w| w.owner() == Some(worker.id))
+            .await;
+        world.sleep(millis(500)).await;
+        worker.crash().await;
+    }
+    let worker = world.start(Seat::new(3, settings()));
+    let announces = |world: &World| {
+        let commits = world.commits();
+        let announced = commits.iter().map(|(_, c)| c.checkpoint.announced.len());
+        announced.sum::<usize>()
+    };
+    world.append([(2, "b")]);
+    world.until("record 2", |w| w.settled(2)).await;
+    let careful = announces(&world);
+    assert!(careful > 0, "two unclean claims in a row");
+    world.sleep(secs(601)).await;
+    world.append([(3, "a")]);
+    world.until("record 3", |w| w.settled(3)).await;
+    world.sleep(secs(5)).await;
+    let before = announces(&world);
+    world.append([(4, "a"), (5, "b")]);
+    world.until("all passed", |w| w.frontier() == Some(5)).await;
+    assert_eq!(announces(&world), before, "it runs long enough");
+    worker.drain().await;
+    world.holds();
+}
