@@ -7,6 +7,7 @@ use std::{future::Future, path::PathBuf, process::ExitCode};
 
 mod audit;
 mod check;
+mod checkpoint;
 mod completions;
 mod demo;
 mod ends;
@@ -23,6 +24,11 @@ mod status;
 mod store;
 mod value;
 mod view;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the commands that go to a place in a log read it")
+)]
+mod when;
 
 /// Processes ordered requests: each key in order and stopped at its first failure, other keys going
 /// on, under one cap, with exact checkpoints.
@@ -77,6 +83,8 @@ enum Command {
     Status(status::StatusArguments),
     /// Look at stopped and parked lanes, and decide what becomes of them.
     Lanes(lanes::LanesArguments),
+    /// Look at checkpoints, move them to another store, go back to an earlier one.
+    Checkpoint(checkpoint::CheckpointArguments),
     /// Read the table that handlers' effects write.
     Value(value::ValueArguments),
     /// Check G1 to G8 over recorded histories.
@@ -121,6 +129,7 @@ fn dispatch(arguments: Arguments) -> Result<Exit, CommandError> {
         Command::Check(arguments) => return check::run(common, &arguments),
         Command::Status(arguments) => status::run(common, &arguments)?,
         Command::Lanes(arguments) => return lanes::run(common, arguments),
+        Command::Checkpoint(arguments) => return checkpoint::run(common, arguments),
         Command::Value(arguments) => value::run(common, arguments)?,
         Command::Store(arguments) => store::run(common, &arguments)?,
         Command::Init(arguments) => init::run(&arguments)?,

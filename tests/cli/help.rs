@@ -3,7 +3,7 @@
 use crate::world::{World, read_some};
 use std::process::Stdio;
 
-const COMMANDS: [&[&str]; 21] = [
+const COMMANDS: [&[&str]; 25] = [
     &[],
     &["demo"],
     &["run"],
@@ -18,6 +18,10 @@ const COMMANDS: [&[&str]; 21] = [
     &["lanes", "park"],
     &["lanes", "dead-letter"],
     &["lanes", "release"],
+    &["checkpoint"],
+    &["checkpoint", "list"],
+    &["checkpoint", "show"],
+    &["checkpoint", "export"],
     &["value"],
     &["value", "get"],
     &["value", "list"],
@@ -41,7 +45,7 @@ fn help_teaches_with_examples() {
             args.join(" "),
             ended.stdout
         ));
-        let groups = [&["lanes"][..], &["value"], &["store"]];
+        let groups = [&["lanes"][..], &["checkpoint"], &["value"], &["store"]];
         let example = ended.stdout.contains("xample") || command.is_empty();
         assert!(
             example || groups.contains(&command),

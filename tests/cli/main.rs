@@ -6,6 +6,7 @@
     reason = "a test fails loudly, also in the functions that its cases share"
 )]
 
+mod checkpoint;
 mod help;
 mod lanes;
 mod put;

@@ -265,7 +265,13 @@ fn steady_in(value: &mut Value) {
                     {
                         *value = "(number)".into();
                     }
-                    "since" | "at" | "started" if value.is_string() => *value = "(time)".into(),
+                    "incarnation" if value.is_string() => *value = "(log id)".into(),
+                    // A position may be called `at` as well.
+                    "since" | "at" | "started"
+                        if { value.as_str() }.is_some_and(|v| v.contains('T')) =>
+                    {
+                        *value = "(time)".into();
+                    }
                     _ => steady_in(value),
                 }
             }

@@ -1,0 +1,154 @@
+//! `lanekeeper checkpoint`: looks at what is durable of each partition.
+
+use super::{
+    Common, block_on,
+    exit::{CommandError, Exit},
+    output,
+};
+use crate::{config::Config, record::PartitionName, run::open_store, sqlite::Access, store::Store};
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+mod document;
+mod export;
+mod view;
+
+#[derive(Args)]
+pub(crate) struct CheckpointArguments {
+    #[command(subcommand)]
+    command: CheckpointCommand,
+}
+
+#[derive(Subcommand)]
+enum CheckpointCommand {
+    /// Where each partition stands, whose it is, and how old that is.
+    #[command(
+        after_help = "Example:\n  lanekeeper checkpoint list\n\nOWNER is `released` (a clean end), `live`, or `gone`: a worker is named whose process is not there\nany more."
+    )]
+    List {
+        #[command(flatten)]
+        place: Place,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// All of one checkpoint, its lanes, and its history: past checkpoints and operators' acts.
+    #[command(
+        after_help = "Example:\n  lanekeeper checkpoint show --partition orders/3\n\nThe history names the moments that a rewind can go back to."
+    )]
+    Show {
+        #[command(flatten)]
+        place: Place,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write checkpoints and lanes as one JSON document, which `import` reads.
+    #[command(
+        after_help = "Example:\n  lanekeeper checkpoint export before-migration.json\n  lanekeeper checkpoint export --partition orders/3 - | jq '.partitions[0].open'"
+    )]
+    Export {
+        #[command(flatten)]
+        place: Place,
+        /// Where to; `-` is standard output. A file that is there is not overwritten.
+        #[arg(default_value = "-", value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+/// Which partitions.
+#[derive(Args)]
+struct Place {
+    /// Only partitions of this source.
+    #[arg(long)]
+    source: Option<String>,
+    /// Only this partition, such as orders/3.
+    #[arg(long, value_name = "P")]
+    partition: Option<String>,
+}
+
+impl Place {
+    fn has(&self, partition: &PartitionName) -> bool {
+        let is = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|w| w == name);
+        is(&self.source, &partition.source) && is(&self.partition, &partition.partition)
+    }
+
+    fn text(&self) -> String {
+        let source = { &self.source }
+            .as_ref()
+            .map(|s| format!(" of source `{}`", output::shown(s)));
+        let partition = { &self.partition }
+            .as_ref()
+            .map(|p| format!(" named `{}`", output::shown(p)));
+        source.unwrap_or_default() + &partition.unwrap_or_default()
+    }
+
+    /// The partitions that are meant, by name.
+    async fn find(&self, store: &dyn Store) -> Result<Vec<PartitionName>, CommandError> {
+        let mut all = store.partitions().await?;
+        all.sort();
+        let found: Vec<_> = all.iter().filter(|p| self.has(p)).cloned().collect();
+        if found.is_empty() && (self.source.is_some() || self.partition.is_some()) {
+            let known: Vec<_> = all.iter().take(20).map(|p| format!("`{p}`")).collect();
+            let known = match (known.len(), all.len()) {
+                (0, _) => "it holds none yet".to_owned(),
+                (n, all) if n < all => {
+                    format!("it holds {} and {} more", known.join(", "), all - n)
+                }
+                _ => format!("it holds {}", known.join(", ")),
+            };
+            return Err(CommandError::Usage(format!(
+                "no partition{} in {}: {known}",
+                self.text(),
+                store.describe()
+            )));
+        }
+        Ok(found)
+    }
+
+    /// The one partition that is meant.
+    async fn find_one(&self, store: &dyn Store) -> Result<PartitionName, CommandError> {
+        let mut found = self.find(store).await?;
+        match (found.pop(), found.len()) {
+            (Some(one), 0) => Ok(one),
+            (Some(last), _) => {
+                found.push(last);
+                let names: Vec<_> = found.iter().take(20).map(|p| format!("`{p}`")).collect();
+                Err(CommandError::Usage(format!(
+                    "{} partitions are meant ({}{}): say which by `--partition`, and `--source` where two sources have one of that name",
+                    found.len(),
+                    names.join(", "),
+                    if found.len() > names.len() {
+                        ", …"
+                    } else {
+                        ""
+                    },
+                )))
+            }
+            (None, _) => Err(CommandError::Usage(format!(
+                "{} holds no partition yet: nothing was processed",
+                store.describe()
+            ))),
+        }
+    }
+}
+
+pub(crate) fn run(common: &Common, arguments: CheckpointArguments) -> Result<Exit, CommandError> {
+    let config = common.config()?;
+    let reading = |config: &Config| open_store(config, Access::Read);
+    match arguments.command {
+        CheckpointCommand::List { place, json } => {
+            let store = reading(&config)?;
+            block_on(view::list(&*store, &place, json))?;
+        }
+        CheckpointCommand::Show { place, json } => {
+            let store = reading(&config)?;
+            block_on(view::show(&config, &*store, &place, json))?;
+        }
+        CheckpointCommand::Export { place, file } => {
+            let store = reading(&config)?;
+            block_on(export::run(&config, &*store, &place, &file))?;
+        }
+    }
+    Ok(Exit::Fine)
+}
