@@ -4,6 +4,7 @@ use crate::position::Position;
 use partitions::Resume;
 
 mod open_set;
+pub mod rewind;
 
 pub use open_set::{OpenSet, OpenSetError};
 

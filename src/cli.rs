@@ -24,10 +24,6 @@ mod status;
 mod store;
 mod value;
 mod view;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the commands that go to a place in a log read it")
-)]
 mod when;
 
 /// Processes ordered requests: each key in order and stopped at its first failure, other keys going

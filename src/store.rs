@@ -6,12 +6,14 @@
 
 mod commit;
 mod lane;
+mod rewind;
 mod rules;
 
 pub use commit::{
     Commit, CommitBounds, CommitError, Committed, ContentId, LaneChange, RecordEffects, TooLarge,
 };
 pub use lane::{DecisionNote, LaneItem, LaneState, Verb};
+pub use rewind::{AsRead, Rewind, RewindError, RewindNote, RewindVerb};
 pub use rules::{
     CHECKPOINT_BYTES_MAX, HISTORY_MILLIS, KEY_BYTES_MAX, TABLE_BYTES_MAX, attempt_bytes,
     checkpoint_bytes,
@@ -187,6 +189,17 @@ pub enum HistoryEvent {
         /// What.
         decision: DecisionNote,
     },
+    /// An operator's act: what the checkpoint was made.
+    Rewound {
+        /// Ownership number from then on.
+        epoch: u64,
+        /// Generation from then on.
+        generation: u64,
+        /// What is settled from then on.
+        checkpoint: Checkpoint,
+        /// What was done, by whom and why.
+        note: RewindNote,
+    },
 }
 
 /// Checkpoints, lanes, chains, effects. Object-safe; called once a commit, never once a record.
@@ -264,6 +277,17 @@ pub trait Store: Send + Sync {
         lane: &'a LaneKey,
         rev: u64,
     ) -> BoxFuture<'a, Result<LaneItem, DecideError>>;
+
+    /// An operator's rewind or import: epoch + 1 with the worker left named, if the item is at the
+    /// epoch and commit that it was computed from (which fences the owner), and the lanes are as
+    /// expected. The partition is registered; what stood and the act are kept in the history. Gives the
+    /// item as it is then.
+    fn rewind<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+        read: AsRead,
+        rewind: &'a Rewind,
+    ) -> BoxFuture<'a, Result<Ownership, RewindError>>;
 
     /// All partitions that were ever claimed.
     fn partitions(&self) -> BoxFuture<'_, Result<Vec<PartitionName>, StoreError>>;

@@ -9,8 +9,13 @@ use crate::{config::Config, record::PartitionName, run::open_store, sqlite::Acce
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
+mod act;
 mod document;
 mod export;
+mod import;
+mod log;
+mod past;
+mod rewind;
 mod view;
 
 #[derive(Args)]
@@ -54,6 +59,16 @@ enum CheckpointCommand {
         #[arg(default_value = "-", value_name = "FILE")]
         file: PathBuf,
     },
+    /// Go back to an earlier place: what was settled from there on runs again.
+    #[command(
+        after_help = "Examples:\n  lanekeeper checkpoint rewind --partition orders/3 --to 2026-05-01T14:00:00Z --dry-run\n  lanekeeper checkpoint rewind --partition orders/3 --to 1207 --why 'bad deploy'\n  lanekeeper checkpoint rewind --partition orders/3 --to history:2026-05-01T14:00:00Z --chains keep\n\nRecords that run again have new ids (the generation in them is raised), so that effects they had\napply again, and a target that drops known ids takes them for new ones. Stopped lanes whose head\nlies from there on are tried again. A worker that runs is fenced: it ends with exit code 4, and the\nnext `lanekeeper run` begins at the target."
+    )]
+    Rewind(rewind::RewindArguments),
+    /// Go on here from what `export` wrote.
+    #[command(
+        after_help = "Example:\n  lanekeeper checkpoint import before-migration.json --dry-run\n  lanekeeper checkpoint import before-migration.json --why 'new disk'\n\nThe logs must be the ones that were exported from. What stood in parked lanes' chains is read from\nthe log again, and stopped and parked lanes are stopped here. Where this store has checkpoints of its\nown, an import is a rewind: nothing that is not settled here becomes settled, unless\n`--skip-unsettled` says so, and records that run again have new ids."
+    )]
+    Import(import::ImportArguments),
 }
 
 /// Which partitions.
@@ -148,6 +163,19 @@ pub(crate) fn run(common: &Common, arguments: CheckpointArguments) -> Result<Exi
         CheckpointCommand::Export { place, file } => {
             let store = reading(&config)?;
             block_on(export::run(&config, &*store, &place, &file))?;
+        }
+        CheckpointCommand::Import(arguments) => {
+            let access = if arguments.how.dry_run {
+                Access::Existing
+            } else {
+                Access::Create
+            };
+            let store = open_store(&config, access)?;
+            block_on(import::run(&config, &*store, &arguments))?;
+        }
+        CheckpointCommand::Rewind(arguments) => {
+            let store = open_store(&config, Access::Existing)?;
+            block_on(rewind::run(&config, &*store, &arguments))?;
         }
     }
     Ok(Exit::Fine)

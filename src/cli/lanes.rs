@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 mod decide;
 
+pub(crate) use decide::who;
+
 /// Most bytes of a chain that `show` reads.
 const SHOW_BYTES_MAX: u64 = 64 << 20;
 

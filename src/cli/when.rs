@@ -82,7 +82,8 @@ pub(crate) fn stood_at(history: &[HistoryItem], time: Timestamp) -> Option<(i64,
     let until = { history.iter() }.take_while(|item| item.at <= time.as_millisecond());
     until
         .filter_map(|item| match &item.what {
-            HistoryEvent::Checkpoint { checkpoint, .. } => Some((item.at, checkpoint)),
+            HistoryEvent::Checkpoint { checkpoint, .. }
+            | HistoryEvent::Rewound { checkpoint, .. } => Some((item.at, checkpoint)),
             HistoryEvent::Decided { .. } => None,
         })
         .last()

@@ -191,11 +191,12 @@ impl Processor {
                 }
                 Err(CommitError::EffectsRefused(refused)) => self.refused(id, &out, &refused),
                 Err(CommitError::LaneMoved(moved)) => self.lane_moved(id, out, &moved),
-                Err(
-                    error @ (CommitError::Fenced { .. }
-                    | CommitError::OtherContent { .. }
-                    | CommitError::Damaged(_)),
-                ) => self.fenced(id, &error.to_string()),
+                Err(error @ CommitError::Fenced { found, .. }) => {
+                    self.fenced(id, &error.to_string(), Some((found.0, found.1)));
+                }
+                Err(error @ (CommitError::OtherContent { .. } | CommitError::Damaged(_))) => {
+                    self.fenced(id, &error.to_string(), None);
+                }
                 Err(CommitError::TooLarge { what, bytes, max }) => {
                     let error = CommitError::TooLarge { what, bytes, max }.to_string();
                     self.too_large(id, out, what, error);

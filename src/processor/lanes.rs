@@ -150,8 +150,8 @@ impl Processor {
                     self.decide(id, lane, &decision);
                 }
             }
-            Err(DecideError::Store(error @ StoreError::Fenced { .. })) => {
-                self.fenced(id, &error.to_string());
+            Err(DecideError::Store(error @ StoreError::Fenced { worker, epoch, .. })) => {
+                self.fenced(id, &error.to_string(), Some((worker, epoch)));
             }
             // It is read again at the next interval.
             Err(error) => {

@@ -55,6 +55,10 @@ pub(super) struct Owned {
     pub(super) flushed_at: Duration,
     /// When the store last proved that we own it (taken before the request was sent).
     pub(super) proven_at: Duration,
+    /// When its checkpoint item was last asked for, with or without work.
+    pub(super) looked_at: Duration,
+    /// The read that is out was asked for without work.
+    pub(super) idle_look: bool,
     /// A read of the checkpoint item, or of the lane items, is out.
     pub(super) reading: bool,
     pub(super) reading_lanes: bool,
@@ -181,6 +185,8 @@ impl Owned {
             not_before: Duration::ZERO,
             flushed_at: now,
             proven_at: Duration::ZERO,
+            looked_at: Duration::ZERO,
+            idle_look: false,
             reading: false,
             reading_lanes: false,
             lanes_read_at: now,

@@ -1,25 +1,43 @@
 //! Proof of ownership: an acknowledged commit or a consistent read. No try starts that could still
 //! run when another worker may have taken over.
 
-use super::{Processor, StoreFact};
+use super::{Processor, StoreFact, owned::Owned};
 use crate::{
     history::Event,
+    record::Record,
     source::SourceError,
-    store::{LaneState, Ownership, StoreError},
+    store::{LaneState, Ownership, StoreError, WorkerId},
 };
 use futures_util::FutureExt;
-use partitions::PartitionId;
+use partitions::{Engine, PartitionId};
 use std::{sync::Arc, time::Duration};
 
 /// Wait before a proof that failed is asked for again.
 const PROVE_AGAIN: Duration = Duration::from_millis(500);
 
 impl Processor {
-    /// The partition is somebody else's: nothing of it starts or is written any more.
-    pub(super) fn fenced(&mut self, id: PartitionId, why: &str) {
+    /// The partition is not ours any more: nothing of it starts or is written. `found`: the worker and
+    /// epoch that the store names.
+    pub(super) fn fenced(
+        &mut self,
+        id: PartitionId,
+        why: &str,
+        found: Option<(Option<WorkerId>, u64)>,
+    ) {
         let Some(owned) = self.partitions.remove(&id) else {
             return;
         };
+        // A claim names its worker; what raises the epoch and leaves ours named is an operator's act.
+        let acted = found.is_some_and(|(worker, epoch)| {
+            worker == Some(self.worker) && epoch > owned.fence.epoch
+        });
+        let acted = acted.then(|| {
+            format!(
+                "{}: an operator rewound its checkpoint, or imported one, while this worker owned it; what was not durable is void: start `lanekeeper run` again, it begins where the checkpoint stands now (`lanekeeper checkpoint show` says who did it and why)",
+                owned.assignment.name
+            )
+        });
+        let why = acted.as_deref().unwrap_or(why);
         self.counters.fenced += 1;
         let name = owned.assignment.name.clone();
         tracing::error!(partition = %name, "{why}");
@@ -45,6 +63,7 @@ impl Processor {
         if std::mem::replace(&mut owned.reading, true) {
             return;
         }
+        owned.idle_look = !is_busy(&self.engine, id, owned);
         let (store, name, asked) = (
             Arc::clone(&self.store),
             owned.assignment.name.clone(),
@@ -72,10 +91,14 @@ impl Processor {
             return;
         };
         owned.reading = false;
+        owned.looked_at = asked;
         let fence = owned.fence;
         match found {
             Ok(Some(o)) if o.worker == Some(fence.worker) && o.epoch == fence.epoch => {
-                owned.proven_at = owned.proven_at.max(asked);
+                // After idling it is read anew: a look while nothing is to be done proves nothing.
+                if !owned.idle_look {
+                    owned.proven_at = owned.proven_at.max(asked);
+                }
                 self.check_proofs();
             }
             Ok(found) => {
@@ -86,7 +109,7 @@ impl Processor {
                     worker,
                     epoch,
                 };
-                self.fenced(id, &error.to_string());
+                self.fenced(id, &error.to_string(), Some((worker, epoch)));
             }
             Err(error) => {
                 tracing::warn!(partition = %owned.assignment.name, "ownership is not proven: {error}");
@@ -99,6 +122,8 @@ impl Processor {
     /// proof in time where there is work.
     pub(super) fn check_proofs(&mut self) {
         let trust = self.settings.drain.saturating_sub(self.settings.timeout);
+        // Nothing hangs on it while there is no work, but that an operator's rewind is noticed.
+        let idle = self.store.beats_every().max(trust / 2);
         let mut next = self.now + trust / 2;
         let mut ask = Vec::new();
         for (&id, owned) in &mut self.partitions {
@@ -112,17 +137,15 @@ impl Processor {
             if let Some(until) = owned.quiet_until.filter(|_| quiet) {
                 next = next.min(until);
             }
-            let busy = self.engine.figures(id).is_some_and(|f| f.buffered > 0)
-                || owned
-                    .lanes
-                    .values()
-                    .any(|item| item.state == LaneState::Draining || item.decision.is_some());
-            if busy {
-                if self.now >= owned.proven_at + trust / 2 {
-                    ask.push(id);
-                } else {
-                    next = next.min(owned.proven_at + trust / 2);
-                }
+            let due = if is_busy(&self.engine, id, owned) {
+                owned.proven_at + trust / 2
+            } else {
+                owned.proven_at.max(owned.looked_at) + idle
+            };
+            if self.now >= due {
+                ask.push(id);
+            } else {
+                next = next.min(due);
             }
             if !stale {
                 next = next.min(owned.proven_at + trust + Duration::from_nanos(1));
@@ -133,4 +156,10 @@ impl Processor {
             self.prove(id);
         }
     }
+}
+
+/// Whether anything of the partition may start, or is to be done in its chains.
+fn is_busy(engine: &Engine<Record>, id: PartitionId, owned: &Owned) -> bool {
+    engine.figures(id).is_some_and(|f| f.buffered > 0) || { owned.lanes.values() }
+        .any(|item| item.state == LaneState::Draining || item.decision.is_some())
 }

@@ -46,7 +46,7 @@ pub struct LaneChange {
     pub expected: Option<(u64, Option<Position>)>,
     /// The item from now on; `None` deletes it with what is left of its chain.
     pub item: Option<LaneItem>,
-    /// Records that join the chain, ascending, all behind the expected tail.
+    /// Records that join the chain, ascending: all behind the expected tail, or all before its head.
     pub append: Vec<Record>,
     /// Records of the chain up to here go.
     pub passed: Option<Position>,

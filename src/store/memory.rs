@@ -3,7 +3,7 @@
 
 use super::{
     Claimed, Commit, CommitBounds, CommitError, Committed, DecideError, DecisionNote, Fence,
-    HistoryItem, LaneItem, Ownership, Store, StoreError, WorkerId, WorkerItem,
+    HistoryItem, LaneItem, Ownership, RewindError, Store, StoreError, WorkerId, WorkerItem,
 };
 use crate::{
     position::Position,
@@ -18,6 +18,7 @@ use std::{
 
 mod contents;
 mod faults;
+mod rewind;
 
 pub use contents::{Contents, Row};
 pub use faults::{Call, Counters, Fate, Faults, Weather};
@@ -248,6 +249,12 @@ impl From<Lost> for StoreError {
     fn from(lost: Lost) -> Self {
         let (Lost::Before(why) | Lost::Unknown(why)) = lost;
         Self::OutOfReach(why.to_owned())
+    }
+}
+
+impl From<Lost> for RewindError {
+    fn from(lost: Lost) -> Self {
+        Self::Store(lost.into())
     }
 }
 

@@ -122,19 +122,19 @@ fn change_bytes(change: &LaneChange) -> u64 {
     (item + append) as u64
 }
 
-/// Whether a lane item is not as its owner knows it, or records would join its chain out of order.
-pub(crate) fn moved(change: &LaneChange, found: Option<(u64, Option<Position>)>) -> bool {
-    if change.expected != found {
+/// Whether a lane item is not as its owner knows it, or records would join its chain out of order:
+/// all of them join behind its tail, or all of them in front of its head.
+pub(crate) fn moved(change: &LaneChange, found: Option<&LaneItem>) -> bool {
+    if change.expected != found.map(|item| (item.rev, item.tail.clone())) {
         return true;
     }
-    let mut tail = change.expected.as_ref().and_then(|(_, tail)| tail.as_ref());
-    for record in &change.append {
-        if tail.is_some_and(|tail| record.position() <= tail) {
-            return true;
-        }
-        tail = Some(record.position());
-    }
-    false
+    let (Some(first), Some(last)) = (change.append.first(), change.append.last()) else {
+        return false;
+    };
+    let chain = found.and_then(|item| Some((&item.head, item.tail.as_ref()?)));
+    let joins = chain.is_none_or(|(head, tail)| first.position() > tail || last.position() < head);
+    let mut pairs = change.append.iter().zip(change.append.iter().skip(1));
+    !joins || pairs.any(|(one, next)| one.position() >= next.position())
 }
 
 /// A record out of a chain.

@@ -5,8 +5,9 @@
 //! segments, and deleting what passed is exact.
 
 use super::{
-    Claimed, Commit, CommitBounds, CommitError, Committed, DecideError, DecisionNote, Fence,
-    HistoryItem, LaneItem, Ownership, Store, StoreError, WorkerId, WorkerItem,
+    AsRead, Claimed, Commit, CommitBounds, CommitError, Committed, DecideError, DecisionNote,
+    Fence, HistoryItem, LaneItem, Ownership, Rewind, RewindError, Store, StoreError, WorkerId,
+    WorkerItem,
 };
 use crate::{
     position::Position,
@@ -28,6 +29,7 @@ mod guard;
 mod history;
 mod lanes;
 mod ownership;
+mod rewind;
 mod schema;
 
 pub use schema::RESERVED_PREFIXES;
@@ -289,6 +291,16 @@ impl Store for SqliteStore {
         self.call_or(move |connection, app| {
             lanes::take(connection, app, &partition, fence, &lane, rev)
         })
+    }
+
+    fn rewind<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+        read: AsRead,
+        act: &'a Rewind,
+    ) -> BoxFuture<'a, Result<Ownership, RewindError>> {
+        let (partition, act) = (partition.clone(), act.clone());
+        self.call_or(move |connection, app| rewind::rewind(connection, app, &partition, read, &act))
     }
 
     fn partitions(&self) -> BoxFuture<'_, Result<Vec<PartitionName>, StoreError>> {

@@ -3,7 +3,7 @@
 use crate::world::{World, read_some};
 use std::process::Stdio;
 
-const COMMANDS: [&[&str]; 25] = [
+const COMMANDS: [&[&str]; 27] = [
     &[],
     &["demo"],
     &["run"],
@@ -22,6 +22,8 @@ const COMMANDS: [&[&str]; 25] = [
     &["checkpoint", "list"],
     &["checkpoint", "show"],
     &["checkpoint", "export"],
+    &["checkpoint", "rewind"],
+    &["checkpoint", "import"],
     &["value"],
     &["value", "get"],
     &["value", "list"],

@@ -8,8 +8,10 @@
 
 mod checkpoint;
 mod help;
+mod import;
 mod lanes;
 mod put;
 mod refused;
+mod rewind;
 mod run;
 mod world;

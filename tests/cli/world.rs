@@ -260,7 +260,8 @@ fn steady_in(value: &mut Value) {
                     "worker" if value.is_string() => *value = "(uuid)".into(),
                     "host" => *value = "(host)".into(),
                     "by" => *value = "(user@host)".into(),
-                    "pid" | "elapsed_ms" | "age_ms" | "records_per_second" | "timestamp"
+                    "pid" | "commit" | "elapsed_ms" | "age_ms" | "records_per_second"
+                    | "timestamp"
                         if number =>
                     {
                         *value = "(number)".into();

@@ -25,6 +25,7 @@ mod effects;
 mod kept;
 mod lanes;
 mod ownership;
+mod rewinds;
 
 /// A store to be tried, with what the trait does not offer.
 pub(crate) trait Bench: Send + Sync {
@@ -109,7 +110,16 @@ suite! {
         a_stale_owners_append_is_refused
         a_cut_and_a_drain_end_in_no_lane
         a_chain_is_read_in_pages
-        records_join_a_chain_in_order_only;
+        records_join_a_chain_in_order_only
+        records_join_in_front_of_a_chain_whole;
+    rewinds:
+        a_rewind_fences_the_owner_and_leaves_it_named
+        of_two_rewinds_one_is_written
+        a_commit_meanwhile_refuses_a_rewind
+        a_rewind_takes_lanes_along_or_nothing
+        history_keeps_what_stood_and_the_act
+        an_import_makes_a_partition
+        a_checkpoint_beyond_the_bound_is_not_imported;
     effects:
         values_follow_their_conditions
         sums_add_up_and_never_wrap

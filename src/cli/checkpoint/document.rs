@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 /// Of the export.
 pub(super) const FORMAT: u32 = 1;
 
+/// More open positions than any partition has: what says so is not believed.
+const POSITIONS_MAX: u64 = 1 << 22;
+
 /// An export.
 #[derive(Serialize, Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
@@ -125,6 +128,29 @@ impl Ranges {
             }
         }
         Self(ranges)
+    }
+
+    /// The positions, ascending.
+    pub(super) fn positions(&self) -> Result<Vec<Position>, String> {
+        let mut all: Vec<Position> = Vec::new();
+        for (first, last) in &self.0 {
+            if all.last().is_some_and(|before| before >= first) || last < first {
+                return Err(format!("positions do not ascend at {first}"));
+            }
+            match (first.offset(), last.offset()) {
+                (Some(from), Some(to)) => {
+                    if to - from >= POSITIONS_MAX - all.len().min(1 << 22) as u64 {
+                        return Err(format!(
+                            "{first} to {last} are more positions than a partition holds open"
+                        ));
+                    }
+                    all.extend((from..=to).map(Position::Offset));
+                }
+                _ if first == last => all.push(first.clone()),
+                _ => return Err(format!("{first} and {last} are no neighbours")),
+            }
+        }
+        Ok(all)
     }
 
     /// For people.

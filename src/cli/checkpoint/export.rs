@@ -109,7 +109,7 @@ async fn partition(
 }
 
 /// Positions of the records in a lane's chain.
-async fn chain(
+pub(super) async fn chain(
     store: &dyn Store,
     name: &PartitionName,
     owner: &Ownership,

@@ -2,7 +2,8 @@
 
 use super::{
     Place,
-    document::{CheckpointView, Ranges, ResumeView, lane_name},
+    document::{CheckpointView, Ranges, ResumeView},
+    past::{Past, past, past_text},
 };
 use crate::{
     checkpoint::Checkpoint,
@@ -11,12 +12,11 @@ use crate::{
         exit::{CommandError, log_error},
         output::{self, ago, moment, shown, table},
         status::is_alive,
-        view::{LaneView, key_text, lane_text},
+        view::{LaneView, lane_text},
     },
     config::{Config, SourceKind},
-    position::Position,
     record::PartitionName,
-    store::{HistoryEvent, HistoryItem, LaneItem, LaneState, Ownership, Store, WorkerItem},
+    store::{HistoryItem, LaneItem, LaneState, Ownership, Store, WorkerItem},
 };
 use partitions::Resume;
 use serde::Serialize;
@@ -79,35 +79,6 @@ struct Show {
     log: Option<(String, String)>,
     lanes: Vec<LaneView>,
     history: Vec<Past>,
-}
-
-/// A line of history.
-#[derive(Serialize)]
-struct Past {
-    at: String,
-    #[serde(flatten)]
-    what: PastEvent,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-enum PastEvent {
-    Checkpoint {
-        epoch: u64,
-        generation: u64,
-        checkpoint: CheckpointView,
-    },
-    Decided {
-        lane: String,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        key: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        key_base64: Option<String>,
-        position: Position,
-        verb: &'static str,
-        by: String,
-        why: Option<String>,
-    },
 }
 
 pub(super) async fn list(store: &dyn Store, place: &Place, json: bool) -> Result<(), CommandError> {
@@ -195,6 +166,19 @@ fn owner(ownership: &Ownership, workers: &[WorkerItem], now: i64) -> Owner {
     } else {
         Owner::Gone
     }
+}
+
+/// The worker that owns a partition and runs, for people.
+pub(super) async fn owner_of(
+    store: &dyn Store,
+    ownership: &Ownership,
+) -> Result<Option<String>, CommandError> {
+    let (now, workers) = (output::now(), store.workers().await?);
+    let named =
+        { workers.iter() }.find(|item| ownership.worker.is_some_and(|w| w.0 == item.worker));
+    Ok(named
+        .filter(|item| is_alive(item, now))
+        .map(|item| format!("process {} on `{}`", item.pid, shown(&item.host))))
 }
 
 fn owner_text(owner: Owner, worker: Option<&str>) -> String {
@@ -392,66 +376,4 @@ pub(super) fn settled(checkpoint: &Checkpoint) -> String {
         }
         Some(_) | None => prefix,
     }
-}
-
-fn past(item: &HistoryItem) -> Past {
-    Past {
-        at: moment(item.at),
-        what: match &item.what {
-            HistoryEvent::Checkpoint {
-                epoch,
-                generation,
-                checkpoint,
-            } => PastEvent::Checkpoint {
-                epoch: *epoch,
-                generation: *generation,
-                checkpoint: checkpoint.into(),
-            },
-            HistoryEvent::Decided {
-                lane,
-                head,
-                decision,
-            } => {
-                let (lane, key, key_base64) = lane_name(lane);
-                PastEvent::Decided {
-                    lane,
-                    key,
-                    key_base64,
-                    position: head.clone(),
-                    verb: decision.verb.name(),
-                    by: decision.by.clone(),
-                    why: decision.why.clone(),
-                }
-            }
-        },
-    }
-}
-
-fn past_text(item: &HistoryItem) -> String {
-    match &item.what {
-        HistoryEvent::Checkpoint {
-            epoch,
-            generation,
-            checkpoint,
-        } => format!(
-            "checkpoint: {}, {} open; epoch {epoch}, generation {generation}",
-            settled(checkpoint),
-            checkpoint.open.positions().len()
-        ),
-        HistoryEvent::Decided {
-            lane,
-            head,
-            decision,
-        } => format!(
-            "{} of {} at {head} by {}{}",
-            decision.verb.name(),
-            key_text(lane),
-            shown(&decision.by),
-            why_text(decision.why.as_deref())
-        ),
-    }
-}
-
-fn why_text(why: Option<&str>) -> String {
-    why.map_or_else(String::new, |why| format!(", since \"{}\"", shown(why)))
 }

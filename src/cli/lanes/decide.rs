@@ -180,7 +180,7 @@ async fn is_running(store: &dyn Store) -> Result<bool, CommandError> {
 }
 
 /// Who decides, for the history.
-fn who() -> String {
+pub(crate) fn who() -> String {
     let user = ["USER", "LOGNAME"]
         .iter()
         .find_map(|name| std::env::var(name).ok())

@@ -158,7 +158,7 @@ impl Contents {
         Ok(items)
     }
 
-    fn lane(
+    pub(super) fn lane(
         &self,
         partition: &PartitionName,
         lane: &LaneKey,
@@ -250,7 +250,7 @@ impl Contents {
     }
 
     /// Lines older than seven days go.
-    fn remember(&mut self, partition: &PartitionName, item: HistoryItem, now: i64) {
+    pub(super) fn remember(&mut self, partition: &PartitionName, item: HistoryItem, now: i64) {
         let lines = self.history.entry(partition.clone()).or_default();
         lines.retain(|line| line.at >= now.saturating_sub(HISTORY_MILLIS));
         let place = lines.partition_point(|line| line.at <= item.at);
@@ -349,7 +349,7 @@ impl Contents {
             let found = self
                 .lane(&commit.partition, &change.lane)
                 .map_err(damaged)?;
-            if rules::moved(change, found.map(|item| (item.rev, item.tail.clone()))) {
+            if rules::moved(change, found) {
                 moved.push(index);
             }
         }
@@ -360,7 +360,7 @@ impl Contents {
         }
     }
 
-    fn write_lane(&mut self, partition: &PartitionName, change: &LaneChange) {
+    pub(super) fn write_lane(&mut self, partition: &PartitionName, change: &LaneChange) {
         let place = (partition.clone(), change.lane.clone());
         let Some(item) = &change.item else {
             self.lanes.remove(&place);

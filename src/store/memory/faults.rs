@@ -39,6 +39,8 @@ pub enum Call<'a> {
     Decide(&'a PartitionName, &'a LaneKey),
     /// [`crate::store::Store::take`].
     Take(&'a PartitionName, &'a LaneKey),
+    /// [`crate::store::Store::rewind`].
+    Rewind(&'a PartitionName),
     /// [`crate::store::Store::beat`] and [`crate::store::Store::leave`].
     Worker(WorkerId),
     /// What only looks, for people.

@@ -6,6 +6,7 @@ use super::{
     Duration, Fence, HistoryItem, LaneItem, LaneKey, Ownership, PartitionName, Position, Record,
     Store, StoreError, WorkerId, WorkerItem,
 };
+use crate::store::{AsRead, Rewind, RewindError};
 
 impl Store for Memory {
     fn describe(&self) -> String {
@@ -146,6 +147,25 @@ impl Store for Memory {
                 this.count(|c| c.fenced += 1);
             }
             taken
+        };
+        Box::pin(self.write(weather, touched, write, |lost| Err(lost.into())))
+    }
+
+    fn rewind<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+        read: AsRead,
+        rewind: &'a Rewind,
+    ) -> BoxFuture<'a, Result<Ownership, RewindError>> {
+        let weather = self.weather(&Call::Rewind(partition));
+        let lanes = { rewind.lanes.iter() }
+            .map(|change| Item::Lane(partition.clone(), change.lane.clone()));
+        let touched = [Item::Checkpoint(partition.clone())];
+        let touched = (true, touched.into_iter().chain(lanes).collect());
+        let (partition, rewind) = (partition.clone(), rewind.clone());
+        let write = move |this: &Self| {
+            let now = (this.wall)();
+            this.within(|contents| contents.rewind(&partition, read, &rewind, now))
         };
         Box::pin(self.write(weather, touched, write, |lost| Err(lost.into())))
     }

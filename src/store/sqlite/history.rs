@@ -150,6 +150,20 @@ impl Columns {
                 ),
                 ..nothing
             },
+            HistoryEvent::Rewound {
+                epoch,
+                generation,
+                checkpoint,
+                note,
+            } => Self {
+                epoch: Some(integer(*epoch)),
+                generation: Some(integer(*generation)),
+                checkpoint: CheckpointColumns::of(Some(checkpoint)),
+                decision: Some(
+                    serde_json::to_string(note).map_err(|error| Fault::Sql(error.to_string()))?,
+                ),
+                ..nothing
+            },
         })
     }
 
@@ -201,6 +215,12 @@ impl Columns {
                 head: position("head", &head)?,
                 decision: serde_json::from_str(&decision)
                     .map_err(|error| damaged("decision", error))?,
+            },
+            (Some(checkpoint), None, None, Some(note)) => HistoryEvent::Rewound {
+                epoch: unsigned("epoch", self.epoch.unwrap_or(0))?,
+                generation: unsigned("generation", self.generation.unwrap_or(0))?,
+                checkpoint,
+                note: serde_json::from_str(&note).map_err(|error| damaged("decision", error))?,
             },
             _ => return Err(damaged("decision", "the row is of no known kind")),
         };

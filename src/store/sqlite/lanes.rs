@@ -237,7 +237,7 @@ pub(super) fn moved(
     let mut moved = Vec::new();
     for (index, change) in changes.iter().enumerate() {
         let found = read(connection, app, partition, &change.lane)?;
-        if rules::moved(change, found.map(|item| (item.rev, item.tail))) {
+        if rules::moved(change, found.as_ref()) {
             moved.push(index);
         }
     }

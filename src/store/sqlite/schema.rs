@@ -77,7 +77,7 @@ CREATE TABLE IF NOT EXISTS store_history(
     epoch INTEGER, generation INTEGER,
     resume TEXT, settled_to TEXT, open BLOB, attempts TEXT, announced TEXT,
     incarnation TEXT, ended INTEGER,
-    lane BLOB, head TEXT, decision TEXT,    -- an operator's act instead of a checkpoint
+    lane BLOB, head TEXT, decision TEXT,    -- an operator's act: on a lane instead of a checkpoint, or on it
     crc INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS store_history_by_time ON store_history(app, source, partition, at);

@@ -167,3 +167,28 @@ pub(super) async fn records_join_a_chain_in_order_only(bench: &dyn Bench) {
     }
     assert_eq!(owner.chain(&lane("a")).await, [3, 4, 5]);
 }
+
+pub(super) async fn records_join_in_front_of_a_chain_whole(bench: &dyn Bench) {
+    let store = bench.open("billing");
+    let mut owner = Owner::of(&store, &partition("a/0")).await;
+    let parked = park(&mut owner, "a", 5..=6).await;
+    let longer = LaneItem {
+        head: Position::Offset(2),
+        count: 4,
+        ..parked.clone()
+    };
+    let p = owner.partition.clone();
+    let join = |offsets: &[u64]| LaneChange {
+        append: offsets.iter().map(|n| record(&p, "a", *n)).collect(),
+        ..change("a", Some(&parked), Some(longer.clone()))
+    };
+    for offsets in [&[2, 5][..], &[4, 2], &[2, 7]] {
+        let mut commit = owner.next(9);
+        commit.lanes = vec![join(offsets)];
+        let moved = Err(CommitError::LaneMoved(vec![0]));
+        assert_eq!(owner.commit(&commit).await, moved, "{offsets:?}");
+    }
+    owner.change(9, join(&[2, 4])).await;
+    assert_eq!(owner.chain(&lane("a")).await, [2, 4, 5, 6]);
+    assert_eq!(owner.lane(&lane("a")).await, Some(longer));
+}

@@ -7,9 +7,9 @@ use lanekeeper::{
     Position, Record,
     record::{Assignment, LaneKey, PartitionName},
     store::{
-        Claimed, Commit, CommitBounds, CommitError, Committed, ContentId, DecideError,
-        DecisionNote, Fence, HistoryItem, LaneItem, LaneState, Ownership, Store, StoreError,
-        WorkerId, WorkerItem,
+        AsRead, Claimed, Commit, CommitBounds, CommitError, Committed, ContentId, DecideError,
+        DecisionNote, Fence, HistoryItem, LaneItem, LaneState, Ownership, Rewind, RewindError,
+        Store, StoreError, WorkerId, WorkerItem,
         memory::{Call, Fate, Memory, Weather},
     },
 };
@@ -278,6 +278,15 @@ impl Store for Seat {
         rev: u64,
     ) -> BoxFuture<'a, Result<LaneItem, DecideError>> {
         self.inner.take(partition, fence, lane, rev)
+    }
+
+    fn rewind<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+        read: AsRead,
+        rewind: &'a Rewind,
+    ) -> BoxFuture<'a, Result<Ownership, RewindError>> {
+        self.inner.rewind(partition, read, rewind)
     }
 
     fn partitions(&self) -> BoxFuture<'_, Result<Vec<PartitionName>, StoreError>> {

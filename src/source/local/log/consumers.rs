@@ -66,6 +66,35 @@ impl Log {
         })
     }
 
+    /// Moves frontiers of a consumer on, from what it registered last; where something else stands
+    /// (an operator's rewind put it back) that stays.
+    ///
+    /// # Errors
+    /// When there is no such partition or the file cannot be written.
+    pub fn move_frontiers(
+        &mut self,
+        (app, source): (&str, &str),
+        topic: &Topic,
+        frontiers: &[(u32, u64, u64)],
+    ) -> Result<(), LogError> {
+        self.write(|view| {
+            let now = now_millis();
+            for &(partition, from, to) in frontiers {
+                topic.partition_id(partition)?;
+                let mut consumers = view.consumers(&topic.name, Some(partition))?.into_iter();
+                let ours = |c: &Consumer| c.app == app && c.source == source && c.frontier == from;
+                if let Some(found) = consumers.find(ours) {
+                    view.put_consumer(&Consumer {
+                        frontier: to,
+                        updated_at: now,
+                        ..found
+                    })?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// What is registered for one consumer in one partition.
     ///
     /// # Errors

@@ -344,6 +344,26 @@ fn anybody_can_read_it_with_sqlite() {
 }
 
 #[test]
+fn a_frontier_that_was_put_back_is_not_moved_on_by_who_does_not_know() {
+    let (_folder, mut log) = new_log();
+    let topic = fill(&mut log, 20);
+    let ours = ("billing", "orders");
+    let frontier = |log: &Log| log.frontier(ours, &topic, 0).expect("readable");
+    log.move_frontiers(ours, &topic, &[(0, 0, 5)])
+        .expect("moved");
+    assert_eq!(frontier(&log), None, "it was never registered");
+    log.put_frontiers(ours, &topic, &[(0, 0)]).expect("put");
+    log.move_frontiers(ours, &topic, &[(0, 0, 9)])
+        .expect("moved");
+    assert_eq!(frontier(&log), Some(9));
+    // An operator's rewind.
+    log.put_frontiers(ours, &topic, &[(0, 2)]).expect("put");
+    log.move_frontiers(ours, &topic, &[(0, 9, 12)])
+        .expect("moved");
+    assert_eq!(frontier(&log), Some(2));
+}
+
+#[test]
 fn several_may_append_at_once() {
     let (folder, mut log) = new_log();
     let topic = fill(&mut log, 1);

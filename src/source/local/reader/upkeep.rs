@@ -164,10 +164,12 @@ impl Reader {
 
     /// Writes the frontiers that moved. It only delays retention when that fails.
     fn register(&mut self) {
-        let moved: Vec<(u32, u64)> = (0..)
+        let moved: Vec<(u32, u64, u64)> = (0..)
             .zip(&self.partitions)
             .filter_map(|(n, slot)| match &slot.stage {
-                Stage::Reading(r) if r.frontier > r.registered => Some((n, r.frontier)),
+                Stage::Reading(r) if r.frontier > r.registered => {
+                    Some((n, r.registered, r.frontier))
+                }
                 Stage::Reading(_) | Stage::Claiming(_) | Stage::Left => None,
             })
             .collect();
@@ -175,9 +177,9 @@ impl Reader {
             return;
         }
         let consumer = (self.settings.app.as_str(), self.settings.name.as_str());
-        let done = self.log.put_frontiers(consumer, &self.topic, &moved);
+        let done = self.log.move_frontiers(consumer, &self.topic, &moved);
         if let Some(()) = self.upkeep.note(done, "frontiers are registered later") {
-            for (n, frontier) in moved {
+            for (n, _, frontier) in moved {
                 if let Some(Slot {
                     stage: Stage::Reading(reading),
                     ..

@@ -1,0 +1,239 @@
+//! `checkpoint import`: goes on here from what another store exported.
+
+use super::{
+    Place,
+    act::{Act, Goal},
+    document::{CheckpointView, Document, Exported, ExportedLane, FORMAT, ResumeView},
+    log::LocalLog,
+    rewind::How,
+};
+use crate::{
+    checkpoint::{Checkpoint, rewind::Target},
+    cli::{
+        exit::CommandError,
+        output::{self, shown},
+    },
+    config::Config,
+    position::Position,
+    record::{LaneKey, PartitionName},
+    store::{LaneItem, LaneState, RewindVerb, Store},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use clap::Args;
+use partitions::Resume;
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+#[derive(Args)]
+pub(super) struct ImportArguments {
+    /// An export; `-` is standard input.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    place: Place,
+    /// Also where the export settles what is not settled here: that never runs.
+    #[arg(long)]
+    skip_unsettled: bool,
+    #[command(flatten)]
+    pub(super) how: How,
+}
+
+pub(super) async fn run(
+    config: &Config,
+    store: &dyn Store,
+    arguments: &ImportArguments,
+) -> Result<(), CommandError> {
+    let document = read(config, &arguments.file)?;
+    let mut acts = Vec::new();
+    for exported in &document.partitions {
+        let name = PartitionName::new(&exported.source, &exported.partition);
+        if !arguments.place.has(&name) {
+            continue;
+        }
+        let refused = |why: String| {
+            CommandError::Usage(format!("`{}`, {name}: {why}", arguments.file.display()))
+        };
+        let Some(view) = &exported.checkpoint else {
+            output::note(&format!("{name}: nothing was committed there: left out"));
+            continue;
+        };
+        let goal = Goal {
+            target: Target::Checkpoint(checkpoint(view, exported).map_err(refused)?),
+            generation: exported.generation,
+            stopped: { exported.lanes.iter() }
+                .filter_map(stopped)
+                .collect::<Result<_, _>>()
+                .map_err(refused)?,
+            forward: arguments.skip_unsettled,
+        };
+        let log = LocalLog::of(config, &name)?;
+        if let (Some(log), Some(there)) = (&log, &view.incarnation)
+            && *there != log.incarnation()
+        {
+            return Err(refused(format!(
+                "it is of log `{}`, and the log here is `{}`: positions of one say nothing of the other; bring the log's file along, or begin with `start`",
+                shown(there),
+                log.incarnation()
+            )));
+        }
+        acts.push((name, log, goal));
+    }
+    if acts.is_empty() {
+        return Err(CommandError::Usage(format!(
+            "`{}` holds no checkpoint{} to import",
+            arguments.file.display(),
+            arguments.place.text()
+        )));
+    }
+    for (name, log, goal) in acts {
+        let mut act = Act {
+            store,
+            name,
+            log,
+            verb: RewindVerb::Import,
+            to: format!("{} of {}", arguments.file.display(), document.at),
+            how: &arguments.how,
+        };
+        act.run(&goal).await?;
+    }
+    Ok(())
+}
+
+/// Reads an export of ours, of this app.
+fn read(config: &Config, file: &Path) -> Result<Document, CommandError> {
+    let refused = |why: String| CommandError::Usage(format!("`{}` {why}", file.display()));
+    let mut text = Vec::new();
+    let read = if file == Path::new("-") {
+        io::stdin().read_to_end(&mut text).map(|_| ())
+    } else {
+        fs::read(file).map(|read| text = read)
+    };
+    read.map_err(|error| refused(format!("cannot be read: {error}")))?;
+    let value: serde_json::Value = serde_json::from_slice(&text)
+        .map_err(|error| refused(format!("is no JSON document: {error}")))?;
+    match value.get("format").and_then(serde_json::Value::as_u64) {
+        Some(format) if format == u64::from(FORMAT) => {}
+        Some(format) => {
+            return Err(refused(format!(
+                "has format {format}, this version reads format {FORMAT}: import it with the version that wrote it, or a newer one"
+            )));
+        }
+        None => {
+            return Err(refused(
+                "is no export: it has no `format`; `lanekeeper checkpoint export` writes one"
+                    .to_owned(),
+            ));
+        }
+    }
+    let document: Document = serde_json::from_value(value)
+        .map_err(|error| refused(format!("is no export of checkpoints: {error}")))?;
+    if document.app != config.app {
+        return Err(refused(format!(
+            "is of app `{}`, and this configuration is of app `{}`",
+            shown(&document.app),
+            config.app
+        )));
+    }
+    Ok(document)
+}
+
+/// What is settled, with what stands in chains open: the chains' records are not in the export, and
+/// are read from the log again.
+fn checkpoint(view: &CheckpointView, exported: &Exported) -> Result<Checkpoint, String> {
+    let mut open = view.open.positions()?;
+    let settled_to = view.settled_to.clone();
+    if let (Some(last), to) = (open.last(), &settled_to)
+        && to.as_ref().is_none_or(|to| last > to)
+    {
+        return Err(format!("position {last} is open behind `settled_to`"));
+    }
+    let resume = match &view.resume {
+        ResumeView::Beginning => Resume::Beginning,
+        ResumeView::At(position) => Resume::At(position.clone()),
+        ResumeView::After(position) => Resume::After(position.clone()),
+    };
+    let mut chained = Vec::new();
+    for lane in &exported.lanes {
+        chained.extend(lane.chain.positions()?);
+    }
+    let mut checkpoint = Checkpoint {
+        resume,
+        settled_to,
+        open: open.iter().cloned().collect(),
+        attempts: view.attempts.clone(),
+        announced: view.announced.clone(),
+        incarnation: view.incarnation.clone(),
+        ended: view.ended,
+    };
+    chained.retain(|position| checkpoint.settles(position));
+    if chained.is_empty() {
+        return Ok(checkpoint);
+    }
+    // What had been the settled prefix is settled still, but for what is in a chain.
+    let prefix = match &checkpoint.resume {
+        Resume::Beginning => None,
+        Resume::After(position) => Some(position.clone()),
+        Resume::At(position) => { position.offset() }
+            .and_then(|n| n.checked_sub(1))
+            .map(Position::Offset),
+    };
+    checkpoint.settled_to = checkpoint.settled_to.max(prefix);
+    open.append(&mut chained);
+    open.sort();
+    open.dedup();
+    if let Some(first) = open.first().filter(|first| checkpoint.settles(first)) {
+        checkpoint.resume = Resume::At(first.clone());
+    }
+    checkpoint.open = open.into_iter().collect();
+    Ok(checkpoint)
+}
+
+/// The item of a lane that is to be stopped here: its chain, if it had one, is open. One that was being
+/// released is not held any more.
+fn stopped(lane: &ExportedLane) -> Option<Result<LaneItem, String>> {
+    match lane.state {
+        LaneState::Stopped | LaneState::Parked => {}
+        LaneState::Draining | LaneState::Live => return None,
+    }
+    let item = || {
+        let since: jiff::Timestamp = { lane.since.parse() }
+            .map_err(|error| format!("`since` of a lane is `{}`: {error}", shown(&lane.since)))?;
+        Ok(LaneItem {
+            lane: key(lane)?,
+            state: LaneState::Stopped,
+            head: lane.position.clone(),
+            record: None,
+            tail: None,
+            cut: None,
+            count: 0,
+            bytes: 0,
+            attempts: lane.attempts,
+            first_error: lane.first_error.clone(),
+            last_error: lane.error.clone(),
+            since: since.as_millisecond(),
+            rev: 0,
+            decision: None,
+        })
+    };
+    Some(item())
+}
+
+fn key(lane: &ExportedLane) -> Result<LaneKey, String> {
+    match (lane.lane.as_str(), &lane.key, &lane.key_base64) {
+        ("key", Some(key), None) => Ok(LaneKey::of_key(key.as_bytes())),
+        ("key", None, Some(base64)) => match STANDARD.decode(base64) {
+            Ok(key) => Ok(LaneKey::of_key(&key)),
+            Err(error) => Err(format!("`key_base64` of a lane is no base64: {error}")),
+        },
+        ("partition", None, None) => Ok(LaneKey::of_partition()),
+        ("no_key", None, None) => Ok(LaneKey::without_key()),
+        ("record", None, None) => Ok(LaneKey::of_record(&lane.position)),
+        (kind, _, _) => Err(format!(
+            "a lane of kind `{}` with these keys is not known",
+            shown(kind)
+        )),
+    }
+}
