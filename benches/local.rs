@@ -16,7 +16,7 @@ use lanekeeper::{
     processor::{Clock, Parts, Processor, Settings},
     record::{LaneOrder, NoKey, OrderBy},
     source::local::{
-        LocalSource, OnGap, Settings as LogSettings, StartAt,
+        Extent, LocalSource, OnGap, Settings as LogSettings, StartAt,
         lock::Lock,
         put::{BadLines, KeyFrom, Options, put},
     },
@@ -118,6 +118,7 @@ fn consume(path: &Path, records: u64, handler: impl Handler) -> f64 {
         start: StartAt::Earliest,
         on_gap: OnGap::Refuse,
         retention: None,
+        extent: Extent::Everything,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

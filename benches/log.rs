@@ -11,7 +11,7 @@ use lanekeeper::{
     source::{
         Budget, Event, Ports, Source, Start,
         local::{
-            LocalSource, OnGap, Settings, StartAt,
+            Extent, LocalSource, OnGap, Settings, StartAt,
             lock::Lock,
             put::{BadLines, Options, put},
         },
@@ -88,6 +88,7 @@ fn read(path: &Path, count: u64) {
         start: StartAt::Earliest,
         on_gap: OnGap::Refuse,
         retention: None,
+        extent: Extent::Everything,
     };
     let source = Box::new(LocalSource::new(settings, lock));
     let runtime = tokio::runtime::Builder::new_current_thread()

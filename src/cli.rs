@@ -18,6 +18,7 @@ mod logging;
 mod machine;
 mod output;
 mod put;
+mod recover;
 mod report;
 mod run;
 mod status;
@@ -71,6 +72,8 @@ enum Command {
     DemoWorker(demo::WorkerArguments),
     /// Process what the sources hold, until told to stop.
     Run(run::RunArguments),
+    /// Run what is open now, in place, and end: bounded, for when the worker is broken or redeployed.
+    Recover(recover::RecoverArguments),
     /// Append lines to an embedded log.
     Put(put::PutArguments),
     /// Look at all that a run needs: what is wrong, and how to mend it.
@@ -120,6 +123,7 @@ fn dispatch(arguments: Arguments) -> Result<Exit, CommandError> {
         Command::Demo(arguments) => return demo::run(&arguments),
         Command::DemoWorker(arguments) => return demo::work(&arguments),
         Command::Run(arguments) => return run::run(common, &arguments),
+        Command::Recover(arguments) => return recover::run(common, &arguments),
         Command::Audit(arguments) => return audit::run(&arguments),
         Command::Put(arguments) => return put::run(common, &arguments),
         Command::Check(arguments) => return check::run(common, &arguments),

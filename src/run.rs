@@ -4,7 +4,10 @@ use crate::{
     config::{Config, ConfigErrors, StoreKind},
     handler::{Handler, Rust},
     processor::{Outcome, Report, Stop},
-    source::{SourceError, local::lock::LockError},
+    source::{
+        SourceError,
+        local::{lock::LockError, log::LogError},
+    },
     sqlite::{Access, DatabaseError},
     store::{Store, sqlite::SqliteStore},
 };
@@ -12,11 +15,13 @@ use std::{future::Future, io, path::PathBuf, sync::Arc};
 use tokio::sync::mpsc;
 
 mod machine;
+mod recover;
 mod target;
 mod worker;
 
 pub(crate) use machine::Signals;
 pub use machine::{MachineClock, terminated};
+pub use recover::Selection;
 pub use target::{TargetError, target};
 pub(crate) use worker::Worker;
 
@@ -29,6 +34,8 @@ pub struct RunOptions {
     pub take_over: bool,
     /// Append what happens to this file, as JSON lines.
     pub history: Option<PathBuf>,
+    /// Work on these partitions only, each up to its log's end as it is at the start; end when idle.
+    pub recover: Option<Selection>,
 }
 
 /// Runs a worker with a Rust handler until SIGINT or SIGTERM drains it; a second one quits at once.
@@ -133,6 +140,12 @@ pub enum RunError {
     /// Somebody else runs the app on this log, or its lock cannot be had.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// What is to be worked on is not there.
+    #[error("{0}")]
+    Selection(String),
+    /// An embedded log cannot be read.
+    #[error("the log cannot be read: {0}")]
+    Log(#[from] LogError),
     /// The handler cannot be used.
     #[error(transparent)]
     Handler(#[from] TargetError),

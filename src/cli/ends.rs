@@ -3,7 +3,6 @@
 use crate::{
     record::PartitionName,
     source::local::log::{Log, LogError},
-    sqlite::{Access, Fault},
 };
 use std::path::Path;
 
@@ -25,14 +24,8 @@ pub(crate) fn log_ends(
     path: &Path,
     topic: &str,
 ) -> Result<Vec<(PartitionName, LogEnd)>, LogError> {
-    let log = match Log::open(path, Access::Read) {
-        Ok(log) => log,
-        Err(LogError::File(error))
-            if matches!(error.fault, Fault::CannotOpen(_)) && !path.exists() =>
-        {
-            return Ok(Vec::new());
-        }
-        Err(error) => return Err(error),
+    let Some(log) = Log::look(path)? else {
+        return Ok(Vec::new());
     };
     let Some(topic) = log.topic(topic)? else {
         return Ok(Vec::new());

@@ -115,7 +115,11 @@ impl CommandError {
 
 fn of_run(error: &RunError) -> Exit {
     match error {
-        RunError::Config(_) | RunError::NotBuilt { .. } | RunError::History { .. } => Exit::Usage,
+        RunError::Config(_)
+        | RunError::NotBuilt { .. }
+        | RunError::History { .. }
+        | RunError::Selection(_) => Exit::Usage,
+        RunError::Log(error) => of_log(error),
         RunError::Store(error) => of_fault(&error.fault),
         RunError::Lock(error) => match error {
             LockError::Held { .. }
@@ -190,17 +194,20 @@ fn of_fault(fault: &Fault) -> Exit {
     }
 }
 
-/// An error of the embedded log, worded by its caller.
-pub(crate) fn log_error(error: &LogError, message: String) -> CommandError {
-    let exit = match error {
+fn of_log(error: &LogError) -> Exit {
+    match error {
         LogError::File(error) => of_fault(&error.fault),
         LogError::Partitions { .. }
         | LogError::PartitionsOutOfBounds { .. }
         | LogError::NoPartition { .. }
         | LogError::Name { .. }
         | LogError::Full { .. } => Exit::Usage,
-    };
-    if exit == Exit::Usage {
+    }
+}
+
+/// An error of the embedded log, worded by its caller.
+pub(crate) fn log_error(error: &LogError, message: String) -> CommandError {
+    if of_log(error) == Exit::Usage {
         CommandError::Usage(message)
     } else {
         CommandError::OutOfReach(message)

@@ -6,25 +6,19 @@ use super::{
     output, report,
 };
 use crate::{
-    config::{Config, duration_text},
-    processor::{Outcome, Report, Stop},
-    run::{RunError, RunOptions, Signals, Worker, target},
+    processor::{Outcome, Report},
+    run::{RunOptions, Worker},
 };
 use clap::Args;
-use progress::{Counted, Progress};
+use session::Session;
 use std::{
     fs::OpenOptions,
     io::Write,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
 };
-use tokio::sync::mpsc;
 
 mod progress;
-
-/// How long threads of the runtime may take to end: what they do is durable or void by then.
-const SHUTDOWN: Duration = Duration::from_secs(1);
+pub(crate) mod session;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -51,71 +45,47 @@ pub(crate) struct RunArguments {
 
 pub(crate) fn run(common: &Common, arguments: &RunArguments) -> Result<Exit, CommandError> {
     let config = common.config()?;
-    if let Some(path) = { &arguments.report }
-        .as_ref()
-        .filter(|path| *path != Path::new("-"))
-    {
-        // Told before the run rather than after it.
-        open_report(path, false)?;
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CommandError::Internal(format!("cannot start a runtime: {error}")))?;
-    let end = runtime.block_on(work(&config, arguments));
-    runtime.shutdown_timeout(SHUTDOWN);
-    let (report, outcome) = end?;
-    let exit = exit::of_outcome(&outcome, arguments.until_idle, &report);
-    tell(&report, &outcome);
-    match &arguments.report {
-        None => {}
-        Some(path) if path == Path::new("-") => output::json(&report)?,
-        Some(path) => write_report(path, &report)?,
-    }
-    Ok(exit)
-}
-
-async fn work(
-    config: &Config,
-    arguments: &RunArguments,
-) -> Result<(Report, Outcome), CommandError> {
-    let mut signals = Signals::new().map_err(RunError::Signals)?;
-    let counted = Arc::new(Counted::new(
-        target(config).await.map_err(RunError::Handler)?,
-    ));
+    let reporting = Reporting::new(arguments.report.as_deref())?;
     let options = RunOptions {
         until_idle: arguments.until_idle,
         take_over: arguments.take_over,
         history: arguments.history.clone(),
+        recover: None,
     };
-    let worker = Worker::open(config, Arc::clone(&counted) as _, &options)?;
-    let progress = Progress::start(config, Arc::clone(&counted));
-    let (stop, stops) = mpsc::unbounded_channel();
-    let drain = config.drain;
-    let pass_on = async {
-        signals.next().await;
-        output::note(&format!(
-            "draining: nothing new starts, {} in flight, waiting for {} at most; a second signal quits \
-             at once",
-            counted.in_flight(),
-            duration_text(drain)
-        ));
-        let _ = stop.send(Stop::Drain);
-        signals.next().await;
-        output::note("quitting: what was in flight runs again at the next start");
-        let _ = stop.send(Stop::Quit);
-        std::future::pending().await
-    };
-    let end = tokio::select! { biased;
-        end = worker.drive(stops) => end,
-        never = pass_on => never,
-    };
-    progress.end();
-    Ok(end)
+    let (report, outcome) = session::within(async {
+        let session = Session::new(&config, |target, _| target).await?;
+        let worker = Worker::open(&config, session.target(), &options)?;
+        Ok(session.drive(&config, worker).await)
+    })?;
+    let exit = exit::of_outcome(&outcome, arguments.until_idle, &report);
+    tell(&report, &outcome);
+    reporting.write(&report)?;
+    Ok(exit)
+}
+
+/// Where a report goes for machines.
+pub(crate) struct Reporting<'a>(Option<&'a Path>);
+
+impl<'a> Reporting<'a> {
+    /// A file that cannot be written is told of before the run rather than after it.
+    pub(crate) fn new(path: Option<&'a Path>) -> Result<Self, CommandError> {
+        if let Some(path) = path.filter(|path| *path != Path::new("-")) {
+            open_report(path, false)?;
+        }
+        Ok(Self(path))
+    }
+
+    pub(crate) fn write(&self, report: &Report) -> Result<(), CommandError> {
+        match self.0 {
+            None => Ok(()),
+            Some(path) if path == Path::new("-") => output::json(report),
+            Some(path) => write_report(path, report),
+        }
+    }
 }
 
 /// Says to people how it ended.
-fn tell(report: &Report, outcome: &Outcome) {
+pub(crate) fn tell(report: &Report, outcome: &Outcome) {
     match outcome {
         Outcome::Idle => output::note("idle"),
         Outcome::Drained => output::note("drained"),

@@ -126,6 +126,20 @@ struct Partition {
     behind: Option<u64>,
 }
 
+/// Where a partition of an embedded log stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Standing {
+    /// `None`: nothing is settled yet.
+    pub(crate) frontier: Option<String>,
+    /// Position of the newest record.
+    pub(crate) last: u64,
+    pub(crate) not_settled: u64,
+    pub(crate) stopped: usize,
+    pub(crate) parked: usize,
+    /// Lanes with a decision that nobody has acted on to its end.
+    pub(crate) decisions: usize,
+}
+
 impl Seen {
     pub(crate) async fn read(config: &Config, store: &dyn Store) -> Result<Self, CommandError> {
         let workers = store.workers().await?;
@@ -196,6 +210,28 @@ impl Seen {
     /// Lanes that are stopped, or that have a chain.
     pub(crate) fn count(&self, stopped: bool) -> usize {
         self.partitions.iter().map(|p| p.count(stopped)).sum()
+    }
+
+    /// Where each partition stands, by name.
+    pub(crate) fn standings(&self) -> BTreeMap<PartitionName, Standing> {
+        let of = |p: &Partition| Standing {
+            frontier: { &p.owner }.as_ref().and_then(|owner| {
+                owner
+                    .checkpoint
+                    .as_ref()?
+                    .frontier()
+                    .map(ToString::to_string)
+            }),
+            last: p.end.map_or(0, |end| end.last),
+            not_settled: p.lag().unwrap_or(0),
+            stopped: p.count(true),
+            parked: p.count(false),
+            decisions: p.lanes.iter().filter(|l| l.decision.is_some()).count(),
+        };
+        { &self.partitions }
+            .iter()
+            .map(|p| (p.name.clone(), of(p)))
+            .collect()
     }
 
     /// Records that are not settled, as far as is known.

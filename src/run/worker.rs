@@ -1,14 +1,18 @@
 //! One worker: everything that the processor is driven with, and what must live as long as it does.
 
-use super::{MachineClock, RunError, RunOptions, open_store};
+use super::{
+    MachineClock, RunError, RunOptions, open_store,
+    recover::{self, Chosen},
+};
 use crate::{
     config::{Config, DeadLetterConfig, OnGap, Retention, SourceConfig, SourceKind, StartAt},
     handler::{DeadLetter, Target},
     history::{History, HistoryFile, Nowhere},
     processor::{Outcome, Parts, Processor, Report, Stop},
+    record::PartitionName,
     source::{
         Source,
-        local::{self, LocalSource, dead_letter::LocalDeadLetter, lock::Lock},
+        local::{self, Extent, LocalSource, dead_letter::LocalDeadLetter, lock::Lock},
     },
     sqlite::Access,
     store::WorkerId,
@@ -31,6 +35,7 @@ pub(crate) struct Worker {
     target: Arc<dyn Target>,
     locks: Vec<Arc<Lock>>,
     history: Option<Arc<HistoryFile>>,
+    ends: BTreeMap<PartitionName, u64>,
 }
 
 impl Worker {
@@ -42,7 +47,15 @@ impl Worker {
     ) -> Result<Self, RunError> {
         config.validate()?;
         let worker = WorkerId(Uuid::new_v4());
-        let (sources, locks) = sources(config, options, worker)?;
+        let chosen = match &options.recover {
+            None => { &config.sources }
+                .iter()
+                .map(|source| (source, Extent::Everything))
+                .collect(),
+            Some(selection) => selection.choose(config)?,
+        };
+        let ends = recover::ends(&chosen);
+        let (sources, locks) = sources(config, chosen, options, worker)?;
         let shared = locks.iter().map(|lock| lock.share());
         target.share(shared.collect::<Result<_, _>>()?);
         let store = open_store(config, Access::Create)?;
@@ -57,7 +70,7 @@ impl Worker {
             }
         };
         let mut settings = config.settings();
-        settings.until_idle = options.until_idle;
+        settings.until_idle = options.until_idle || options.recover.is_some();
         let processor = Processor::new(Parts {
             worker,
             settings,
@@ -76,7 +89,13 @@ impl Worker {
             target,
             locks,
             history,
+            ends,
         })
+    }
+
+    /// Of a recovery: the partitions that it works on, each with the position where it ends.
+    pub(crate) fn ends(&self) -> &BTreeMap<PartitionName, u64> {
+        &self.ends
     }
 
     /// Runs until it is idle (where asked for), stopped, or a source or the store ends it.
@@ -86,6 +105,7 @@ impl Worker {
             target,
             locks,
             history,
+            ends: _,
         } = self;
         let name_children = async {
             loop {
@@ -114,12 +134,13 @@ type Sources = Vec<(Arc<str>, Box<dyn Source>)>;
 /// The sources, and one lock for each embedded log's file.
 fn sources(
     config: &Config,
+    chosen: Vec<Chosen<'_>>,
     options: &RunOptions,
     worker: WorkerId,
 ) -> Result<(Sources, Vec<Arc<Lock>>), RunError> {
     let mut locks: BTreeMap<PathBuf, Arc<Lock>> = BTreeMap::new();
     let mut sources: Sources = Vec::new();
-    for source in &config.sources {
+    for (source, extent) in chosen {
         let SourceKind::Local {
             path,
             topic,
@@ -131,7 +152,10 @@ fn sources(
                 feature: source.type_name(),
             });
         };
-        let settings = settings(config, source, path, topic, *retention);
+        let settings = local::Settings {
+            extent,
+            ..settings(config, source, path, topic, *retention)
+        };
         let lock = match locks.entry(one_name(path)) {
             Entry::Occupied(held) => Arc::clone(held.get()),
             Entry::Vacant(free) => {
@@ -192,6 +216,7 @@ fn settings(
             Retention::Forever => None,
             Retention::For(age) => Some(age),
         },
+        extent: Extent::Everything,
     }
 }
 

@@ -3,10 +3,11 @@
 use crate::world::{World, read_some};
 use std::process::Stdio;
 
-const COMMANDS: [&[&str]; 27] = [
+const COMMANDS: [&[&str]; 28] = [
     &[],
     &["demo"],
     &["run"],
+    &["recover"],
     &["put"],
     &["check"],
     &["status"],

@@ -11,6 +11,7 @@ mod help;
 mod import;
 mod lanes;
 mod put;
+mod recover;
 mod refused;
 mod rewind;
 mod run;

@@ -50,6 +50,7 @@ while read -r line; do
       *reject*) answer='"status":"reject","error":"no such account\u001b[2J"' ;;
       *retry*) answer='"status":"retry","error":"try later"' ;;
       *hang*) sleep 600 ;;
+      *wait*) while [ ! -e go ]; do sleep 0.02; done ;;
       *add*) answer='"status":"done","effects":[{"add":{"table":"totals","key":"all","by":5}}]' ;;
     esac
   fi
@@ -170,6 +171,53 @@ impl World {
         ];
         let ended = self.with_input(&args, lines.as_bytes());
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+
+    /// As [`World::put`], spread over two partitions: keys `a`, `b`, `c` in the first, `d` in the second.
+    pub(crate) fn put_in_two(&self, lines: &str) {
+        let args = [
+            "put",
+            "--topic",
+            "orders",
+            "--key",
+            "k",
+            "--partitions",
+            "2",
+        ];
+        let ended = self.with_input(&args, lines.as_bytes());
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+
+    /// All rows of the file's tables, but for those whose table `leave_out` names, as text.
+    pub(crate) fn rows(&self, leave_out: impl Fn(&str, &str) -> bool) -> Vec<String> {
+        let file = rusqlite::Connection::open(self.path("lanekeeper.db")).expect("open");
+        let list = "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name";
+        let mut tables = file.prepare(list).expect("tables");
+        let tables: Vec<String> = tables
+            .query_map([], |row| row.get(0))
+            .expect("tables")
+            .collect::<Result<_, _>>()
+            .expect("tables");
+        let mut rows = Vec::new();
+        for table in tables {
+            let mut select = file
+                .prepare(&format!("SELECT * FROM {table}"))
+                .expect("a table");
+            let columns = select.column_count();
+            let mut found = select.query([]).expect("rows");
+            while let Some(row) = found.next().expect("a row") {
+                let values = (0..columns).map(|n| {
+                    let value: rusqlite::types::Value = row.get(n).expect("value");
+                    format!("{value:?}")
+                });
+                let row = values.collect::<Vec<_>>().join(", ");
+                if !leave_out(&table, &row) {
+                    rows.push(format!("{table}: {row}"));
+                }
+            }
+        }
+        rows.sort();
+        rows
     }
 
     /// Starts a command that goes on.

@@ -10,7 +10,7 @@
 //! The view `log_lines` shows records with topic, partition and position. Each row carries a CRC32C
 //! over what it says, checked whenever it is read.
 
-use crate::sqlite::{Access, BUSY_TIMEOUT, DatabaseError, connect};
+use crate::sqlite::{Access, BUSY_TIMEOUT, DatabaseError, Fault, connect};
 use rusqlite::{Connection, TransactionBehavior};
 use std::{
     path::Path,
@@ -213,6 +213,22 @@ impl Log {
             path,
             patience: BUSY_TIMEOUT,
         })
+    }
+
+    /// The log of a file, to look only; `None` where there is no file yet.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn look(path: &Path) -> Result<Option<Self>, LogError> {
+        match Self::open(path, Access::Read) {
+            Ok(log) => Ok(Some(log)),
+            Err(LogError::File(error))
+                if matches!(error.fault, Fault::CannotOpen(_)) && !path.exists() =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// For messages: which file it is in.

@@ -234,13 +234,20 @@ impl Reader {
                 }
             },
             Stage::Reading(reading) => {
-                match reading.read(&self.log, &self.topic, number, self.settings.order)? {
+                match reading.read(&self.log, &self.topic, number, &self.settings)? {
                     Read::Records(records) => {
                         if reading.behind() == 0 {
                             // The end is told anew each time that it is reached.
                             reading.told = None;
                         }
                         self.pending.push_back(Event::Records(records));
+                        Ok(Round::Worked)
+                    }
+                    Read::PassedOver { through } => {
+                        self.pending.push_back(Event::PassedOver {
+                            partition: self.partitions[n].name.clone(),
+                            through: Position::Offset(through),
+                        });
                         Ok(Round::Worked)
                     }
                     Read::Nothing => Ok(Round::Idle),
@@ -270,8 +277,11 @@ impl Reader {
         let checkpoint = start.checkpoint.as_ref();
         // What retention keeps for us must be right before we look at what it kept.
         let needed = place::frontier_of(checkpoint);
-        let registered =
-            upkeep::hold_back(&mut self.log, &self.settings, &self.topic, number, needed)?;
+        let registered = if self.settings.extent.is_apart() {
+            needed
+        } else {
+            upkeep::hold_back(&mut self.log, &self.settings, &self.topic, number, needed)?
+        };
         let placed = place::place(&self.log, &self.topic, number, &self.settings, checkpoint)?;
         let slot = &mut self.partitions[n];
         self.pending.push_back(Event::Positioned {
@@ -280,7 +290,8 @@ impl Reader {
             from: placed.from,
             gap: placed.gap,
         });
-        let mut reading = Reading::new(start, placed.cursor, placed.last);
+        let end = self.settings.extent.end(number, placed.last);
+        let mut reading = Reading::new(start, placed.cursor, end);
         (reading.frontier, reading.registered) = (placed.frontier, registered);
         slot.stage = Stage::Reading(Box::new(reading));
         Ok(())
@@ -343,11 +354,9 @@ impl Reader {
         let mut more = false;
         for (number, slot) in (0..).zip(&mut self.partitions) {
             if let Stage::Reading(reading) = &mut slot.stage {
-                let last = self
-                    .log
-                    .bounds(&self.topic, number)
-                    .map_err(unreadable)?
-                    .last;
+                let bounds = self.log.bounds(&self.topic, number);
+                let last = bounds.map_err(unreadable)?.last;
+                let last = self.settings.extent.end(number, last);
                 more |= last > reading.last && !reading.paused;
                 reading.last = last;
             }

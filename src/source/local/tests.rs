@@ -1,4 +1,4 @@
-use super::{OnGap, Settings, StartAt, lock::Lock, log::NewRecord};
+use super::{Extent, OnGap, Settings, StartAt, lock::Lock, log::NewRecord};
 use crate::{
     checkpoint::Checkpoint,
     position::Position,
@@ -13,6 +13,7 @@ use std::{
 };
 use uuid::Uuid;
 
+mod extent;
 mod gaps;
 mod host;
 mod upkeep;

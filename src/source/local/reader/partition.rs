@@ -1,13 +1,16 @@
 //! One partition that is being read: a batch at a time, within its budget.
 
 use super::{
-    super::log::{Log, LogRecord, Topic},
+    super::{
+        Settings,
+        log::{Log, LogRecord, Topic},
+    },
     cursor::Cursor,
     refused, unreadable,
 };
 use crate::{
     position::Position,
-    record::{BatchBuilder, LaneOrder, Record},
+    record::{BatchBuilder, Record},
     source::{SourceError, Start},
 };
 use std::{sync::Arc, time::Instant};
@@ -44,6 +47,10 @@ pub(super) struct Reading {
 /// What a look at a partition gave.
 pub(super) enum Read {
     Records(Vec<Record>),
+    /// Nothing up to and with `through` is of the key that is read.
+    PassedOver {
+        through: u64,
+    },
     /// Its end is reached, or it is paused.
     Nothing,
     /// There is more, and the budget has not so many bytes for it now.
@@ -80,7 +87,7 @@ impl Reading {
         log: &Log,
         topic: &Topic,
         partition: u32,
-        order: LaneOrder,
+        settings: &Settings,
     ) -> Result<Read, SourceError> {
         let Some(span) = self.cursor.span(self.last).filter(|_| !self.paused) else {
             return Ok(Read::Nothing);
@@ -99,7 +106,7 @@ impl Reading {
                 whole: permit.num_permits() as u64 >= self.start.budget.share(),
                 end: End::Read,
             };
-            let each = |record: LogRecord<'_>| batch.take(order, record);
+            let each = |record: LogRecord<'_>| batch.take(settings, record);
             log.read(topic, partition, span, RECORDS_MAX, each)
                 .map_err(unreadable)?;
             if !batch.builder.is_empty() {
@@ -107,6 +114,11 @@ impl Reading {
                 self.cursor.pass(batch.expected - 1);
                 let permit = give_back(permit, batch.builder.weight());
                 return Ok(Read::Records(batch.builder.finish(Some(permit))));
+            }
+            if batch.expected > span.0 {
+                let through = batch.expected - 1;
+                self.cursor.pass(through);
+                return Ok(Read::PassedOver { through });
             }
             match batch.end {
                 End::Read => return Ok(Read::Hole(span.0, span.1)),
@@ -172,10 +184,15 @@ enum End {
 
 impl Batch {
     /// Adds a record; whether more may follow.
-    fn take(&mut self, order: LaneOrder, record: LogRecord<'_>) -> bool {
+    fn take(&mut self, settings: &Settings, record: LogRecord<'_>) -> bool {
         if record.position != self.expected {
             self.end = End::Hole(record.position);
             return false;
+        }
+        let wanted = settings.extent.key();
+        if wanted.is_some_and(|wanted| record.key != Some(wanted)) {
+            self.expected += 1;
+            return true;
         }
         let bytes = record.key.map_or(0, <[u8]>::len) + record.value.len();
         let weight = bytes as u64 + OVERHEAD;
@@ -186,7 +203,7 @@ impl Batch {
             return false;
         }
         let pushed = self.builder.push(
-            order,
+            settings.order,
             Position::Offset(record.position),
             record.key,
             Some(record.value),

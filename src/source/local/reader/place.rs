@@ -43,6 +43,9 @@ pub(super) fn place(
     let bounds = log.bounds(topic, partition).map_err(unreadable)?;
     let name = format!("{}/{}", settings.name, topic.partition_name(partition));
     let Some(checkpoint) = checkpoint else {
+        if let Some(first) = settings.extent.first(partition) {
+            return Ok(at(first, &bounds, None));
+        }
         let position = match settings.start {
             StartAt::Earliest => bounds.first,
             StartAt::Latest => bounds.last + 1,

@@ -54,6 +54,7 @@ pub(super) fn announce(
     }
     let new: Vec<(u32, u64)> = (0..topic.partitions())
         .filter(|partition| !known.contains(partition))
+        .filter(|partition| settings.extent.has(*partition) && !settings.extent.is_apart())
         .map(|partition| (partition, 0))
         .collect();
     if !new.is_empty() {
@@ -62,8 +63,15 @@ pub(super) fn announce(
     }
     let mut slots = Vec::with_capacity(topic.partitions() as usize);
     let mut events = VecDeque::with_capacity(topic.partitions() as usize + 1);
+    let mut announced = 0;
     for partition in 0..topic.partitions() {
         let name = PartitionName::new(&settings.name, &topic.partition_name(partition));
+        if !settings.extent.has(partition) {
+            let stage = Stage::Left;
+            slots.push(Slot { name, stage });
+            continue;
+        }
+        announced += 1;
         let (start, answer) = oneshot::channel();
         events.push_back(Event::Assigned {
             partition: name.clone(),
@@ -78,7 +86,7 @@ pub(super) fn announce(
     }
     events.push_back(Event::Announced {
         source: Arc::from(settings.name.as_str()),
-        partitions: slots.len(),
+        partitions: announced,
     });
     Ok((slots, events))
 }
@@ -139,6 +147,7 @@ impl Reader {
             self.register();
         }
         if let Some(age) = self.settings.retention
+            && !self.settings.extent.is_apart()
             && Instant::now() >= self.upkeep.trim_at
         {
             self.trim(age);
@@ -164,6 +173,9 @@ impl Reader {
 
     /// Writes the frontiers that moved. It only delays retention when that fails.
     fn register(&mut self) {
+        if self.settings.extent.is_apart() {
+            return;
+        }
         let moved: Vec<(u32, u64, u64)> = (0..)
             .zip(&self.partitions)
             .filter_map(|(n, slot)| match &slot.stage {

@@ -1,7 +1,7 @@
 //! A log and a processor that is played.
 
 use super::super::{
-    LocalSource, OnGap, Settings, StartAt,
+    Extent, LocalSource, OnGap, Settings, StartAt,
     lock::Lock,
     log::{Log, NewRecord, Topic},
 };
@@ -82,6 +82,7 @@ impl World {
             start: StartAt::Earliest,
             on_gap: OnGap::Refuse,
             retention: None,
+            extent: Extent::Everything,
         }
     }
 

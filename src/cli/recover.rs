@@ -1,0 +1,221 @@
+//! `lanekeeper recover`: runs what is open, in place, up to where the logs end now.
+
+use super::{
+    Common,
+    exit::{self, CommandError, Exit},
+    output::{self, table},
+    run::{
+        Reporting,
+        session::{self, Session},
+        tell,
+    },
+    status::{Seen, Standing},
+    view::records,
+};
+use crate::{
+    config::Config,
+    processor::{Outcome, Report},
+    record::PartitionName,
+    run::{RunOptions, Selection, Worker, open_store},
+    sqlite::Access,
+};
+use clap::Args;
+use serde::Serialize;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  lanekeeper recover
+  lanekeeper recover --source orders --partition orders/3
+  lanekeeper recover --json | jq '.partitions[] | select(.after.not_settled > 0)'
+
+It is `run` with an end: it takes the app's lock, so it is refused by name while a worker runs. It \
+claims the partitions, runs what is open of them in order, acts on decisions that wait, leaves \
+stopped and parked lanes as they are, moves the checkpoint, and ends when it has reached the end \
+that the log had when it began. What was put later is left to the next worker, as are all other \
+partitions. Exit codes are those of `run --until-idle`: 3 when lanes stand.")]
+pub(crate) struct RecoverArguments {
+    /// Only this partition, such as orders/3; the others are left to nobody.
+    #[arg(long, value_name = "P")]
+    partition: Option<String>,
+    /// Only partitions of this source.
+    #[arg(long, value_name = "S")]
+    source: Option<String>,
+    /// Take the embedded log over from a worker that is frozen (SIGSTOP, a debugger).
+    #[arg(long)]
+    take_over: bool,
+    /// Print what was open before and after as one JSON document.
+    #[arg(long)]
+    json: bool,
+    /// Write what this process did as a JSON document; `-` is stdout.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Append every event to this file as JSON lines; `lanekeeper audit` checks them.
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
+}
+
+/// The document.
+#[derive(Serialize)]
+struct Document {
+    format: u32,
+    app: String,
+    partitions: Vec<Recovered>,
+}
+
+/// A partition, before and after.
+#[derive(Serialize)]
+struct Recovered {
+    source: String,
+    partition: String,
+    /// Where the log ended at the start.
+    end: String,
+    before: Open,
+    after: Open,
+    /// Records that were put meanwhile, and left.
+    arrived: u64,
+}
+
+/// What is open of a partition, up to the end that the log had at the start.
+#[derive(Serialize)]
+struct Open {
+    frontier: Option<String>,
+    not_settled: u64,
+    stopped: usize,
+    parked: usize,
+    decisions: usize,
+}
+
+pub(crate) fn run(common: &Common, arguments: &RecoverArguments) -> Result<Exit, CommandError> {
+    let config = common.config()?;
+    if arguments.json && arguments.report.as_deref() == Some(Path::new("-")) {
+        return Err(CommandError::Usage(
+            "`--json` and `--report -` would both write to stdout: name a file for one of them"
+                .to_owned(),
+        ));
+    }
+    let reporting = Reporting::new(arguments.report.as_deref())?;
+    let options = RunOptions {
+        take_over: arguments.take_over,
+        history: arguments.history.clone(),
+        recover: Some(Selection {
+            source: arguments.source.clone(),
+            partition: arguments.partition.clone(),
+        }),
+        ..RunOptions::default()
+    };
+    let (end, found) = session::within(work(&config, &options))?;
+    let (report, outcome) = end;
+    let exit = exit::of_outcome(&outcome, true, &report);
+    tell(&report, &outcome);
+    if arguments.json {
+        output::json(&Document {
+            format: 1,
+            app: config.app,
+            partitions: found,
+        })?;
+    } else {
+        for line in summary(&found).lines() {
+            output::note(line);
+        }
+    }
+    reporting.write(&report)?;
+    Ok(exit)
+}
+
+async fn work(
+    config: &Config,
+    options: &RunOptions,
+) -> Result<((Report, Outcome), Vec<Recovered>), CommandError> {
+    let session = Session::new(config, |target, _| target).await?;
+    let worker = Worker::open(config, session.target(), options)?;
+    let ends = worker.ends().clone();
+    let store = open_store(config, Access::Read)?;
+    // The lock is held: nobody else settles anything.
+    let before = Seen::read(config, &*store).await?.standings();
+    let end = session.drive(config, worker).await;
+    let after = Seen::read(config, &*store).await?.standings();
+    Ok((end, recovered(&ends, &before, &after)))
+}
+
+fn recovered(
+    ends: &BTreeMap<PartitionName, u64>,
+    before: &BTreeMap<PartitionName, Standing>,
+    after: &BTreeMap<PartitionName, Standing>,
+) -> Vec<Recovered> {
+    let both = ends.iter().filter_map(|(name, end)| {
+        let (before, after) = (before.get(name)?, after.get(name)?);
+        Some(Recovered {
+            source: name.source.to_string(),
+            partition: name.partition.to_string(),
+            end: end.to_string(),
+            before: open(before, *end),
+            after: open(after, *end),
+            arrived: after.last.saturating_sub(*end),
+        })
+    });
+    both.collect()
+}
+
+/// What was put behind the end is not settled either, and not meant.
+fn open(standing: &Standing, end: u64) -> Open {
+    let behind = standing.last.saturating_sub(end);
+    Open {
+        frontier: standing.frontier.clone(),
+        not_settled: standing.not_settled.saturating_sub(behind),
+        stopped: standing.stopped,
+        parked: standing.parked,
+        decisions: standing.decisions,
+    }
+}
+
+fn summary(found: &[Recovered]) -> String {
+    if found.is_empty() {
+        return "no partition yet: nothing was put\n".to_owned();
+    }
+    let change = |before: u64, after: u64| {
+        if before == after {
+            after.to_string()
+        } else {
+            format!("{before} -> {after}")
+        }
+    };
+    let row = |p: &Recovered| {
+        vec![
+            format!("{}/{}", p.source, p.partition),
+            change(p.before.not_settled, p.after.not_settled),
+            change(p.before.stopped as u64, p.after.stopped as u64),
+            change(p.before.parked as u64, p.after.parked as u64),
+            p.after.frontier.clone().unwrap_or_else(|| "-".to_owned()),
+            p.end.clone(),
+        ]
+    };
+    let rows: Vec<_> = found.iter().map(row).collect();
+    let headings = [
+        "PARTITION",
+        "NOT SETTLED",
+        "STOPPED",
+        "PARKED",
+        "FRONTIER",
+        "END",
+    ];
+    let mut text = table(&headings, &rows);
+    let sum = |of: fn(&Recovered) -> u64| found.iter().map(of).sum::<u64>();
+    text.push_str(&format!(
+        "  {} not settled before, {} after",
+        records(sum(|p| p.before.not_settled)),
+        sum(|p| p.after.not_settled)
+    ));
+    let arrived = sum(|p| p.arrived);
+    if arrived > 0 {
+        text.push_str(&format!(
+            "; {} came meanwhile and are left",
+            records(arrived)
+        ));
+    }
+    text.push('\n');
+    text
+}
