@@ -19,6 +19,7 @@ mod machine;
 mod output;
 mod put;
 mod recover;
+mod replay;
 mod report;
 mod run;
 mod status;
@@ -74,6 +75,8 @@ enum Command {
     Run(run::RunArguments),
     /// Run what is open now, in place, and end: bounded, for when the worker is broken or redeployed.
     Recover(recover::RecoverArguments),
+    /// Run records again, apart: checkpoint and lanes stay as they are.
+    Replay(replay::ReplayArguments),
     /// Append lines to an embedded log.
     Put(put::PutArguments),
     /// Look at all that a run needs: what is wrong, and how to mend it.
@@ -124,6 +127,7 @@ fn dispatch(arguments: Arguments) -> Result<Exit, CommandError> {
         Command::DemoWorker(arguments) => return demo::work(&arguments),
         Command::Run(arguments) => return run::run(common, &arguments),
         Command::Recover(arguments) => return recover::run(common, &arguments),
+        Command::Replay(arguments) => return replay::run(common, &arguments),
         Command::Audit(arguments) => return audit::run(&arguments),
         Command::Put(arguments) => return put::run(common, &arguments),
         Command::Check(arguments) => return check::run(common, &arguments),

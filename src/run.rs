@@ -16,12 +16,14 @@ use tokio::sync::mpsc;
 
 mod machine;
 mod recover;
+mod replay;
 mod target;
 mod worker;
 
 pub(crate) use machine::Signals;
 pub use machine::{MachineClock, terminated};
 pub use recover::Selection;
+pub(crate) use replay::{Locks, Replay, Span, namespace_store};
 pub use target::{TargetError, target};
 pub(crate) use worker::Worker;
 

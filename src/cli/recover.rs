@@ -4,9 +4,10 @@ use super::{
     Common,
     exit::{self, CommandError, Exit},
     output::{self, table},
+    report::Advice,
     run::{
         Reporting,
-        session::{self, Session},
+        session::{self, Session, Shows},
         tell,
     },
     status::{Seen, Standing},
@@ -110,7 +111,7 @@ pub(crate) fn run(common: &Common, arguments: &RecoverArguments) -> Result<Exit,
     let (end, found) = session::within(work(&config, &options))?;
     let (report, outcome) = end;
     let exit = exit::of_outcome(&outcome, true, &report);
-    tell(&report, &outcome);
+    tell(&report, &outcome, Advice::Lanes);
     if arguments.json {
         output::json(&Document {
             format: 1,
@@ -136,7 +137,7 @@ async fn work(
     let store = open_store(config, Access::Read)?;
     // The lock is held: nobody else settles anything.
     let before = Seen::read(config, &*store).await?.standings();
-    let end = session.drive(config, worker).await;
+    let end = session.drive(config, worker, Shows::Standing).await;
     let after = Seen::read(config, &*store).await?.standings();
     Ok((end, recovered(&ends, &before, &after)))
 }

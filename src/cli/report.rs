@@ -6,8 +6,17 @@ use crate::processor::{Report, ReportedLane};
 /// Most lanes that are named.
 const LANES_MAX: usize = 10;
 
+/// What follows from lanes that stand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Advice {
+    /// They stand until somebody decides.
+    Lanes,
+    /// They were a replay's own: nothing of them is left.
+    Replay,
+}
+
 /// What was done, and which lanes stand.
-pub(crate) fn lines(report: &Report) -> Vec<String> {
+pub(crate) fn lines(report: &Report, advice: Advice) -> Vec<String> {
     let mut parts = Vec::new();
     for (count, what) in [
         (report.done, "done"),
@@ -47,10 +56,12 @@ pub(crate) fn lines(report: &Report) -> Vec<String> {
         lines.push(format!("and {} more lanes", count - LANES_MAX));
     }
     if count > 0 {
-        lines.push(
-            "`lanekeeper lanes list` shows them, `lanekeeper lanes retry|skip|park|release` decides"
+        lines.push(match advice {
+            Advice::Lanes => "`lanekeeper lanes list` shows them, `lanekeeper lanes retry|skip|park|release` decides"
                 .to_owned(),
-        );
+            Advice::Replay => "they stopped in this replay only: mend what is wrong, and replay them from there by `--key` and `--from`"
+                .to_owned(),
+        });
     }
     lines
 }

@@ -3,14 +3,15 @@
 use super::{
     Common,
     exit::{self, CommandError, Exit},
-    output, report,
+    output,
+    report::{self, Advice},
 };
 use crate::{
     processor::{Outcome, Report},
     run::{RunOptions, Worker},
 };
 use clap::Args;
-use session::Session;
+use session::{Session, Shows};
 use std::{
     fs::OpenOptions,
     io::Write,
@@ -55,10 +56,10 @@ pub(crate) fn run(common: &Common, arguments: &RunArguments) -> Result<Exit, Com
     let (report, outcome) = session::within(async {
         let session = Session::new(&config, |target, _| target).await?;
         let worker = Worker::open(&config, session.target(), &options)?;
-        Ok(session.drive(&config, worker).await)
+        Ok(session.drive(&config, worker, Shows::Standing).await)
     })?;
     let exit = exit::of_outcome(&outcome, arguments.until_idle, &report);
-    tell(&report, &outcome);
+    tell(&report, &outcome, Advice::Lanes);
     reporting.write(&report)?;
     Ok(exit)
 }
@@ -85,7 +86,7 @@ impl<'a> Reporting<'a> {
 }
 
 /// Says to people how it ended.
-pub(crate) fn tell(report: &Report, outcome: &Outcome) {
+pub(crate) fn tell(report: &Report, outcome: &Outcome, advice: Advice) {
     match outcome {
         Outcome::Idle => output::note("idle"),
         Outcome::Drained => output::note("drained"),
@@ -97,7 +98,7 @@ pub(crate) fn tell(report: &Report, outcome: &Outcome) {
         Outcome::Source(error) => output::failure(&error.to_string()),
         Outcome::Store(what) => output::failure(&format!("the store failed: {what}")),
     }
-    for line in report::lines(report) {
+    for line in report::lines(report, advice) {
         output::note(&line);
     }
 }

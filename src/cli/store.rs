@@ -3,9 +3,10 @@
 use super::{Common, block_on, exit::CommandError, output, status::is_alive};
 use crate::{
     config::{Config, SourceKind},
-    run::open_store,
+    run::{Locks, Selection, namespace_store, open_store},
     source::local::log::Log,
     sqlite::Access,
+    store::Store as _,
 };
 use clap::{Args, Subcommand};
 
@@ -95,6 +96,9 @@ fn forget(mut config: Config, app: &str, yes: bool) -> Result<(), CommandError> 
                 "this would remove {what}, without a way back: say `--yes` to do it"
             )));
         }
+        // A replay that runs would go on writing.
+        let _locks = Locks::take(&config, &Selection::default(), true)?;
+        namespace_store(&config, Access::Existing)?.forget().await?;
         store.forget().await?;
         output::note(&format!("removed {what}"));
         Ok(())

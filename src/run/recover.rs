@@ -18,7 +18,7 @@ pub struct Selection {
 }
 
 /// A source, and what of it is worked on.
-pub(super) type Chosen<'c> = (&'c SourceConfig, Extent);
+pub(crate) type Chosen<'c> = (&'c SourceConfig, Extent);
 
 impl Selection {
     /// The sources that are meant.
@@ -47,7 +47,7 @@ impl Selection {
     }
 
     /// The partitions that are meant, each up to the log's end as it is now.
-    pub(super) fn choose<'c>(&self, config: &'c Config) -> Result<Vec<Chosen<'c>>, RunError> {
+    pub(crate) fn choose<'c>(&self, config: &'c Config) -> Result<Vec<Chosen<'c>>, RunError> {
         let mut chosen = Vec::new();
         let mut others = Vec::new();
         for source in self.sources(config)? {

@@ -8,14 +8,14 @@ use crate::{
     config::{Config, DeadLetterConfig, OnGap, Retention, SourceConfig, SourceKind, StartAt},
     handler::{DeadLetter, Target},
     history::{History, HistoryFile, Nowhere},
-    processor::{Outcome, Parts, Processor, Report, Stop},
+    processor::{Outcome, Parts, Processor, Report, Settings, Stop},
     record::PartitionName,
     source::{
         Source,
         local::{self, Extent, LocalSource, dead_letter::LocalDeadLetter, lock::Lock},
     },
     sqlite::Access,
-    store::WorkerId,
+    store::{Store, WorkerId},
 };
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -59,37 +59,58 @@ impl Worker {
         let shared = locks.iter().map(|lock| lock.share());
         target.share(shared.collect::<Result<_, _>>()?);
         let store = open_store(config, Access::Create)?;
-        let history = match &options.history {
+        let mut settings = config.settings();
+        settings.until_idle = options.until_idle || options.recover.is_some();
+        let built = Self::build(
+            Build {
+                worker,
+                settings,
+                store,
+                dead_letter: dead_letter(config)?,
+                sources,
+                locks,
+            },
+            target,
+            options.history.as_deref(),
+        )?;
+        Ok(Self { ends, ..built })
+    }
+
+    /// Puts the processor together.
+    pub(super) fn build(
+        parts: Build,
+        target: Arc<dyn Target>,
+        history: Option<&Path>,
+    ) -> Result<Self, RunError> {
+        let history = match history {
             None => None,
             Some(path) => {
-                let opened = HistoryFile::open(path, worker);
+                let opened = HistoryFile::open(path, parts.worker);
                 Some(Arc::new(opened.map_err(|error| RunError::History {
-                    path: path.clone(),
+                    path: path.to_owned(),
                     error,
                 })?))
             }
         };
-        let mut settings = config.settings();
-        settings.until_idle = options.until_idle || options.recover.is_some();
         let processor = Processor::new(Parts {
-            worker,
-            settings,
-            store,
+            worker: parts.worker,
+            settings: parts.settings,
+            store: parts.store,
             target: Arc::clone(&target),
             history: match &history {
                 Some(file) => Arc::clone(file) as Arc<dyn History>,
                 None => Arc::new(Nowhere),
             },
-            dead_letter: dead_letter(config)?,
-            sources,
+            dead_letter: parts.dead_letter,
+            sources: parts.sources,
             clock: Arc::new(MachineClock),
         });
         Ok(Self {
             processor,
             target,
-            locks,
+            locks: parts.locks,
             history,
-            ends,
+            ends: BTreeMap::new(),
         })
     }
 
@@ -129,7 +150,18 @@ impl Worker {
     }
 }
 
-type Sources = Vec<(Arc<str>, Box<dyn Source>)>;
+pub(super) type Sources = Vec<(Arc<str>, Box<dyn Source>)>;
+
+/// What a worker is built of.
+pub(super) struct Build {
+    pub(super) worker: WorkerId,
+    pub(super) settings: Settings,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) dead_letter: Option<Arc<dyn DeadLetter>>,
+    pub(super) sources: Sources,
+    /// They name the handler's children.
+    pub(super) locks: Vec<Arc<Lock>>,
+}
 
 /// The sources, and one lock for each embedded log's file.
 fn sources(
@@ -176,7 +208,7 @@ fn sources(
 }
 
 /// The same for all ways to write a path, whether its file exists yet or not.
-fn one_name(path: &Path) -> PathBuf {
+pub(super) fn one_name(path: &Path) -> PathBuf {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -188,7 +220,7 @@ fn one_name(path: &Path) -> PathBuf {
     whole.unwrap_or_else(|_| path.to_owned())
 }
 
-fn settings(
+pub(super) fn settings(
     config: &Config,
     source: &SourceConfig,
     path: &Path,

@@ -1,5 +1,6 @@
-//! A store in memory, for tests and the simulation: it passes the same conformance suite as the real
-//! ones, and can be made to fail as they do.
+//! A store in memory, for tests, the simulation and what need not outlive its process (a replay
+//! without effects): it passes the same conformance suite as the real ones, and can be made to fail as
+//! they do.
 
 use super::{
     Claimed, Commit, CommitBounds, CommitError, Committed, DecideError, DecisionNote, Fence,

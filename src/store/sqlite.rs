@@ -50,6 +50,10 @@ const BOUNDS: CommitBounds = CommitBounds {
 pub struct SqliteStore {
     database: Database,
     app: Arc<str>,
+    /// Whose values effects write: the app's own, but for a store apart.
+    values: Arc<str>,
+    /// Of partitions that are claimed for the first time.
+    generation: u64,
 }
 
 impl SqliteStore {
@@ -70,7 +74,21 @@ impl SqliteStore {
         Ok(Self {
             database,
             app: app.into(),
+            values: app.into(),
+            generation: 0,
         })
+    }
+
+    /// The same file for work apart from the app's own: checkpoints, lanes, history and workers are
+    /// those of `name`, while effects go to the values of this app, in the same transaction. Partitions
+    /// begin there with `generation`. `forget` removes what is of `name` and no value of the app.
+    #[must_use]
+    pub fn apart(self, name: &str, generation: u64) -> Self {
+        Self {
+            app: name.into(),
+            generation,
+            ..self
+        }
     }
 
     /// As [`SqliteStore::new`], in a file of this path.
@@ -181,8 +199,10 @@ impl Store for SqliteStore {
         partition: &'a PartitionName,
         worker: WorkerId,
     ) -> BoxFuture<'a, Result<Claimed, StoreError>> {
-        let partition = partition.clone();
-        self.call(move |connection, app| ownership::claim(connection, app, &partition, worker))
+        let (partition, generation) = (partition.clone(), self.generation);
+        self.call(move |connection, app| {
+            ownership::claim(connection, app, &partition, worker, generation)
+        })
     }
 
     fn ownership<'a>(
@@ -197,7 +217,8 @@ impl Store for SqliteStore {
         &'a self,
         commits: &'a [Commit],
     ) -> BoxFuture<'a, Vec<Result<Committed, CommitError>>> {
-        let (count, commits, app) = (commits.len(), commits.to_vec(), Arc::clone(&self.app));
+        let (count, commits) = (commits.len(), commits.to_vec());
+        let (app, values) = (Arc::clone(&self.app), Arc::clone(&self.values));
         let database = self.database.clone();
         Box::pin(async move {
             let path: Arc<Path> = database.path().into();
@@ -206,7 +227,11 @@ impl Store for SqliteStore {
                     path: Arc::clone(&path),
                     fault,
                 };
-                Ok(commit::commit(connection, &app, &commits, &error))
+                let names = commit::Names {
+                    app: &app,
+                    values: &values,
+                };
+                Ok(commit::commit(connection, names, &commits, &error))
             };
             database
                 .call(work)
@@ -326,7 +351,8 @@ impl Store for SqliteStore {
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<serde_json::Value>, StoreError>> {
         let (table, key) = (table.to_owned(), key.to_owned());
-        self.call(move |connection, app| effects::read_value(connection, app, &table, &key))
+        let values = Arc::clone(&self.values);
+        self.call(move |connection, _| effects::read_value(connection, &values, &table, &key))
     }
 
     fn values<'a>(
@@ -336,8 +362,9 @@ impl Store for SqliteStore {
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<(String, serde_json::Value)>, StoreError>> {
         let (table, after) = (table.to_owned(), after.map(str::to_owned));
-        self.call(move |connection, app| {
-            effects::read_values(connection, app, &table, after.as_deref(), max)
+        let values = Arc::clone(&self.values);
+        self.call(move |connection, _| {
+            effects::read_values(connection, &values, &table, after.as_deref(), max)
         })
     }
 

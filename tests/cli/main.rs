@@ -13,6 +13,7 @@ mod lanes;
 mod put;
 mod recover;
 mod refused;
+mod replay;
 mod rewind;
 mod run;
 mod world;

@@ -1,5 +1,6 @@
 //! How a run goes on: a line that changes on a terminal, else a line every few seconds.
 
+use super::session::Shows;
 use crate::{
     cli::{output, status::Seen, view::records},
     config::Config,
@@ -93,8 +94,8 @@ impl Target for Counted {
 pub(super) struct Progress(JoinHandle<()>);
 
 impl Progress {
-    pub(super) fn start(config: &Config, counted: Arc<Counted>) -> Self {
-        Self(tokio::spawn(tell(config.clone(), counted)))
+    pub(super) fn start(config: &Config, counted: Arc<Counted>, shows: Shows) -> Self {
+        Self(tokio::spawn(tell(config.clone(), counted, shows)))
     }
 
     pub(super) fn end(self) {
@@ -103,9 +104,12 @@ impl Progress {
     }
 }
 
-async fn tell(config: Config, counted: Arc<Counted>) {
+async fn tell(config: Config, counted: Arc<Counted>, shows: Shows) {
     // Without it the line is shorter: the run itself says what is wrong with the store.
-    let store = open_store(&config, Access::Read).ok();
+    let store = match shows {
+        Shows::Standing => open_store(&config, Access::Read).ok(),
+        Shows::Calls => None,
+    };
     let pause = if output::is_watched() {
         ON_TERMINAL
     } else {

@@ -28,6 +28,15 @@ pub(crate) fn within<T>(
     end
 }
 
+/// What is told while it goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Shows {
+    /// Calls, and where the app stands in its store.
+    Standing,
+    /// Calls alone: the store says nothing of this work.
+    Calls,
+}
+
 /// A handler that is ready, and the signals that end its worker.
 pub(crate) struct Session {
     signals: Signals,
@@ -59,14 +68,19 @@ impl Session {
     }
 
     /// Drives a worker to its end; a signal drains it, a second one quits.
-    pub(crate) async fn drive(self, config: &Config, worker: Worker) -> (Report, Outcome) {
+    pub(crate) async fn drive(
+        self,
+        config: &Config,
+        worker: Worker,
+        shows: Shows,
+    ) -> (Report, Outcome) {
         let Self {
             mut signals,
             counted,
             stop,
             stops,
         } = self;
-        let progress = Progress::start(config, Arc::clone(&counted));
+        let progress = Progress::start(config, Arc::clone(&counted), shows);
         let drain = config.drain;
         let pass_on = async {
             signals.next().await;

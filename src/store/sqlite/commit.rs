@@ -15,6 +15,13 @@ use crate::{
 };
 use rusqlite::{Connection, Savepoint};
 
+/// Whose checkpoints are written, and whose values.
+#[derive(Clone, Copy)]
+pub(super) struct Names<'a> {
+    pub(super) app: &'a str,
+    pub(super) values: &'a str,
+}
+
 type Outcome = Result<Committed, CommitError>;
 
 /// Why a call's transaction did not come to its end.
@@ -67,7 +74,7 @@ impl From<rusqlite::Error> for Left {
 /// Writes what can be written; outcomes in order. `error` puts the file's name to a fault.
 pub(super) fn commit(
     connection: &mut Connection,
-    app: &str,
+    names: Names<'_>,
     commits: &[Commit],
     error: &dyn Fn(Fault) -> DatabaseError,
 ) -> Vec<Outcome> {
@@ -75,7 +82,7 @@ pub(super) fn commit(
     loop {
         let mut outcomes: Vec<Option<Outcome>> =
             spoiled.iter().cloned().map(|e| e.map(Err)).collect();
-        let lost = match attempt(connection, app, commits, &mut outcomes, error) {
+        let lost = match attempt(connection, names, commits, &mut outcomes, error) {
             Ok(()) => return outcomes.into_iter().map(written).collect(),
             Err(Broken::Spoiled(index, why)) => {
                 // Each turn spoils one more commit, so that this ends.
@@ -138,7 +145,7 @@ pub(super) fn all_lost(error: DatabaseError, commits: usize) -> Vec<Outcome> {
 
 fn attempt(
     connection: &mut Connection,
-    app: &str,
+    names: Names<'_>,
     commits: &[Commit],
     outcomes: &mut [Option<Outcome>],
     error: &dyn Fn(Fault) -> DatabaseError,
@@ -149,7 +156,7 @@ fn attempt(
             continue;
         }
         let mut savepoint = transaction.savepoint()?;
-        *outcome = Some(match one(&mut savepoint, app, commit) {
+        *outcome = Some(match one(&mut savepoint, names, commit) {
             Ok(Admission::Write) => {
                 savepoint.commit()?;
                 Ok(Committed::default())
@@ -175,7 +182,11 @@ fn attempt(
         .map_err(|error| Broken::Committing(error.into()))
 }
 
-fn one(savepoint: &mut Savepoint<'_>, app: &str, commit: &Commit) -> Result<Admission, Left> {
+fn one(
+    savepoint: &mut Savepoint<'_>,
+    Names { app, values }: Names<'_>,
+    commit: &Commit,
+) -> Result<Admission, Left> {
     let partition = &commit.partition;
     let found = ownership::read(savepoint, app, partition)?;
     let last = found.as_ref().map(|found| Found {
@@ -192,7 +203,7 @@ fn one(savepoint: &mut Savepoint<'_>, app: &str, commit: &Commit) -> Result<Admi
     if !moved.is_empty() {
         return Err(CommitError::LaneMoved(moved).into());
     }
-    match effects::apply(savepoint, app, commit)? {
+    match effects::apply(savepoint, values, commit)? {
         Applied::All => {}
         Applied::Refused(refused) => return Err(CommitError::EffectsRefused(refused).into()),
         Applied::Ended(index, why) => {

@@ -195,6 +195,7 @@ pub(super) fn claim(
     app: &str,
     partition: &PartitionName,
     worker: WorkerId,
+    generation: u64,
 ) -> Result<Claimed, Fault> {
     let transaction = connection.transaction()?;
     let found = read(&transaction, app, partition)?;
@@ -215,7 +216,7 @@ pub(super) fn claim(
         None => Ownership {
             worker: Some(worker),
             epoch: 1,
-            generation: 0,
+            generation,
             commit: 0,
             content: [0; 16],
             unclean_claims: 0,

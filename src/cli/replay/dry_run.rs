@@ -1,0 +1,179 @@
+//! What a replay would run, counted from the log; nothing is called.
+
+use super::super::{
+    exit::{CommandError, log_error},
+    output::{self, moment, shown, table},
+    view::{KeyView, records},
+};
+use crate::{
+    config::{Config, SourceKind},
+    record::LaneKey,
+    run::Span,
+    source::local::log::{Log, LogError},
+};
+use serde::Serialize;
+use std::collections::HashMap;
+
+/// Most keys that people are shown.
+const SHOWN_MAX: usize = 20;
+
+/// Most keys of the document.
+const KEYS_MAX: usize = 10_000;
+
+/// Records read at a time.
+const READ_MAX: usize = 10_000;
+
+/// The document.
+#[derive(Serialize)]
+struct Document {
+    format: u32,
+    records: u64,
+    partitions: Vec<PartitionView>,
+    /// By number of records, most first.
+    keys: Vec<KeyCount>,
+    /// Keys that are left out.
+    more_keys: usize,
+}
+
+#[derive(Serialize)]
+struct PartitionView {
+    source: String,
+    partition: String,
+    records: u64,
+    first: EndView,
+    last: EndView,
+}
+
+/// A record at an end of what would run.
+#[derive(Clone, Serialize)]
+struct EndView {
+    position: String,
+    /// When it was put.
+    at: String,
+}
+
+#[derive(Serialize)]
+struct KeyCount {
+    #[serde(flatten)]
+    key: KeyView,
+    records: u64,
+}
+
+type Counts = HashMap<Option<Vec<u8>>, u64>;
+
+pub(super) fn run(
+    config: &Config,
+    spans: &[Span],
+    key: Option<&[u8]>,
+    json: bool,
+) -> Result<(), CommandError> {
+    let mut keys = Counts::new();
+    let mut partitions = Vec::new();
+    for span in spans {
+        let counted = count(config, span, key, &mut keys);
+        partitions.extend(counted.map_err(|e| log_error(&e, e.to_string()))?);
+    }
+    let mut keys: Vec<(LaneKey, u64)> = keys
+        .into_iter()
+        .map(|(key, count)| {
+            let lane = key.map_or_else(LaneKey::without_key, |key| LaneKey::of_key(&key));
+            (lane, count)
+        })
+        .collect();
+    keys.sort_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.bytes().cmp(b.bytes())));
+    let total = partitions.iter().map(|p| p.records).sum();
+    if json {
+        let shown = keys.iter().take(KEYS_MAX).map(|(lane, records)| KeyCount {
+            key: KeyView::new(lane),
+            records: *records,
+        });
+        return output::json(&Document {
+            format: 1,
+            records: total,
+            partitions,
+            keys: shown.collect(),
+            more_keys: keys.len().saturating_sub(KEYS_MAX),
+        });
+    }
+    output::raw(text(total, &partitions, &keys).as_bytes())
+}
+
+fn count(
+    config: &Config,
+    span: &Span,
+    key: Option<&[u8]>,
+    keys: &mut Counts,
+) -> Result<Option<PartitionView>, LogError> {
+    let source = { &config.sources }
+        .iter()
+        .find(|source| *source.name == *span.name.source);
+    let Some(SourceKind::Local { path, topic, .. }) = source.map(|source| &source.kind) else {
+        return Ok(None);
+    };
+    let Some(log) = Log::look(path)? else {
+        return Ok(None);
+    };
+    let Some(topic) = log.topic(topic)? else {
+        return Ok(None);
+    };
+    let mut next = span.first;
+    let (mut found, mut ends) = (0, None);
+    loop {
+        let from = next;
+        log.read(&topic, span.number, (from, span.last), READ_MAX, |record| {
+            next = record.position + 1;
+            if key.is_some_and(|key| record.key != Some(key)) {
+                return true;
+            }
+            found += 1;
+            match keys.get_mut(&record.key.map(<[u8]>::to_vec)) {
+                Some(count) => *count += 1,
+                None => drop(keys.insert(record.key.map(<[u8]>::to_vec), 1)),
+            }
+            let end = (record.position, record.timestamp);
+            let (_, last) = ends.get_or_insert((end, end));
+            *last = end;
+            true
+        })?;
+        if next == from || next > span.last {
+            break;
+        }
+    }
+    let end = |(position, timestamp): (u64, i64)| EndView {
+        position: position.to_string(),
+        at: moment(timestamp),
+    };
+    Ok(ends.map(|(first, last)| PartitionView {
+        source: span.name.source.to_string(),
+        partition: span.name.partition.to_string(),
+        records: found,
+        first: end(first),
+        last: end(last),
+    }))
+}
+
+fn text(total: u64, partitions: &[PartitionView], keys: &[(LaneKey, u64)]) -> String {
+    if total == 0 {
+        return "nothing would run: no record lies in that range\n".to_owned();
+    }
+    let mut text = format!("{} would run, in order per key\n\n", records(total));
+    let row = |p: &PartitionView| {
+        vec![
+            format!("{}/{}", p.source, p.partition),
+            p.records.to_string(),
+            format!("{} of {}", p.first.position, p.first.at),
+            format!("{} of {}", p.last.position, p.last.at),
+        ]
+    };
+    let rows: Vec<_> = partitions.iter().map(row).collect();
+    text.push_str(&table(&["PARTITION", "RECORDS", "FIRST", "LAST"], &rows));
+    text.push('\n');
+    let row =
+        |(lane, records): &(LaneKey, u64)| vec![shown(&lane.to_string()), records.to_string()];
+    let rows: Vec<_> = keys.iter().take(SHOWN_MAX).map(row).collect();
+    text.push_str(&table(&["KEY", "RECORDS"], &rows));
+    if keys.len() > SHOWN_MAX {
+        text.push_str(&format!("  and {} more keys\n", keys.len() - SHOWN_MAX));
+    }
+    text
+}

@@ -1,0 +1,173 @@
+//! The word on a replay that applies effects: it outlives its process, so that one that was killed
+//! goes on where it was, under the same record ids, instead of applying effects twice.
+
+use super::super::{
+    exit::CommandError,
+    output::{self, moment, shown},
+};
+use crate::{
+    config::Config,
+    effect::{Effect, Put},
+    position::Position,
+    record::{LaneKey, PartitionName},
+    run::{Replay, Span, namespace_store},
+    sqlite::Access,
+    store::{Commit, Fence, RecordEffects, Store, WorkerId},
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Where the word is: a value of the replays' own namespace.
+const TABLE: &str = "replay";
+const KEY: &str = "unfinished";
+
+/// A replay that began.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(super) struct Unfinished {
+    format: u32,
+    /// Milliseconds since 1970 at which it began: also the generation of its record ids. A rewind
+    /// counts from 1, so they never meet.
+    began: i64,
+    arguments: Arguments,
+    spans: Vec<SpanItem>,
+}
+
+/// What it was told, as it was told.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Arguments {
+    pub(super) from: String,
+    pub(super) to: Option<String>,
+    pub(super) source: Option<String>,
+    pub(super) partition: Option<String>,
+    pub(super) key: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct SpanItem {
+    source: String,
+    partition: String,
+    number: u32,
+    first: u64,
+    last: u64,
+}
+
+impl Unfinished {
+    pub(super) fn new(arguments: Arguments, spans: &[Span]) -> Self {
+        let item = |span: &Span| SpanItem {
+            source: span.name.source.to_string(),
+            partition: span.name.partition.to_string(),
+            number: span.number,
+            first: span.first,
+            last: span.last,
+        };
+        Self {
+            format: 1,
+            began: output::now(),
+            arguments,
+            spans: spans.iter().map(item).collect(),
+        }
+    }
+
+    /// The one that was killed, or is under way.
+    pub(super) async fn read(config: &Config) -> Result<Option<Self>, CommandError> {
+        let store = namespace_store(config, Access::Create).map_err(CommandError::Run)?;
+        let Some(value) = store.value(TABLE, KEY).await? else {
+            return Ok(None);
+        };
+        let unfinished: Self = serde_json::from_value(value).map_err(|error| {
+            CommandError::OutOfReach(format!(
+                "what is known of an unfinished replay cannot be read ({error}): `lanekeeper replay --abandon` forgets it"
+            ))
+        })?;
+        Ok(Some(unfinished))
+    }
+
+    /// Writes it down. The replay lock is held: nobody else does.
+    pub(super) async fn write(&self, config: &Config) -> Result<(), CommandError> {
+        let store = namespace_store(config, Access::Create).map_err(CommandError::Run)?;
+        let worker = WorkerId(Uuid::new_v4());
+        let partition = PartitionName::new(TABLE, KEY);
+        let claimed = store.claim(&partition, worker).await?;
+        let value = serde_json::to_value(self)
+            .map_err(|error| CommandError::Internal(error.to_string()))?;
+        let put = Effect::Put(Put {
+            table: TABLE.to_owned(),
+            key: KEY.to_owned(),
+            value,
+            condition: None,
+        });
+        let commit = Commit {
+            partition: partition.clone(),
+            fence: Fence {
+                worker,
+                epoch: claimed.ownership.epoch,
+            },
+            number: 1,
+            content: *Uuid::new_v4().as_bytes(),
+            checkpoint: crate::checkpoint::Checkpoint::default(),
+            lanes: Vec::new(),
+            effects: vec![RecordEffects {
+                lane: LaneKey::of_key(&[]),
+                position: Position::Offset(1),
+                effects: vec![put],
+            }],
+            keep: false,
+            settled_in: false,
+        };
+        for result in store.commit(&[commit]).await {
+            result.map_err(|error| CommandError::OutOfReach(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Removes all that is left of a replay; what it applied stays.
+    pub(super) async fn forget(config: &Config) -> Result<(), CommandError> {
+        let store = namespace_store(config, Access::Existing).map_err(CommandError::Run)?;
+        Ok(store.forget().await?)
+    }
+
+    /// Whether the same was asked for.
+    pub(super) fn is_of(&self, arguments: &Arguments) -> bool {
+        self.arguments == *arguments
+    }
+
+    pub(super) fn replay(&self) -> Replay {
+        let span = |item: &SpanItem| Span {
+            name: PartitionName::new(&item.source, &item.partition),
+            number: item.number,
+            first: item.first,
+            last: item.last,
+            generation: 0,
+        };
+        Replay {
+            spans: self.spans.iter().map(span).collect(),
+            key: { &self.arguments.key }
+                .as_ref()
+                .map(|key| key.clone().into_bytes()),
+            applied: Some(u64::try_from(self.began).unwrap_or(u64::MAX)),
+        }
+    }
+
+    /// For people.
+    pub(super) fn text(&self) -> String {
+        format!("`{}` of {}", self.arguments.text(), moment(self.began))
+    }
+}
+
+impl Arguments {
+    /// As it is written on a command line.
+    fn text(&self) -> String {
+        let mut text = format!("replay --from {}", self.from);
+        for (name, value) in [
+            ("to", &self.to),
+            ("source", &self.source),
+            ("partition", &self.partition),
+            ("key", &self.key),
+        ] {
+            if let Some(value) = value {
+                text.push_str(&format!(" --{name} {}", shown(value)));
+            }
+        }
+        text + " --effects again"
+    }
+}

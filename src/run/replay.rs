@@ -1,0 +1,236 @@
+//! A replay: records of the log run again, apart from the app's own work. Its checkpoints and lanes
+//! are in memory, or, where effects are applied again, in a namespace of their own in the store's
+//! file, so that they and the effects are one transaction.
+
+use super::{
+    MachineClock, RunError, Selection,
+    worker::{Build, Sources, Worker, one_name, settings},
+};
+use crate::{
+    config::{Config, SourceConfig, SourceKind, StoreKind, Then},
+    handler::Target,
+    processor::Clock as _,
+    record::PartitionName,
+    source::local::{
+        self, Extent, LocalSource,
+        lock::{Lock, LockError},
+    },
+    sqlite::Access,
+    store::{Ownership, Store, WorkerId, memory::Memory, sqlite::SqliteStore},
+};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use uuid::Uuid;
+
+/// Where replays of an app are. No app has such a name, since `+` is not allowed in one.
+pub(crate) fn namespace(app: &str) -> String {
+    format!("{app}+replay")
+}
+
+/// A part of a partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Span {
+    pub(crate) name: PartitionName,
+    /// The partition's number in its topic.
+    pub(crate) number: u32,
+    /// First and last position, both included.
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    /// Of the live partition.
+    pub(crate) generation: u64,
+}
+
+/// Which records run again, and what becomes of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Replay {
+    pub(crate) spans: Vec<Span>,
+    /// Only records of this key.
+    pub(crate) key: Option<Vec<u8>>,
+    /// The generation of a replay whose effects are applied; `None`: the handler's effects never reach
+    /// the store, and records have the ids that they had.
+    pub(crate) applied: Option<u64>,
+}
+
+/// What a replay holds for as long as it runs.
+pub(crate) struct Locks {
+    worker: WorkerId,
+    /// One replay at a time, and a proof that the one before it is dead.
+    replay: Arc<Lock>,
+    /// The app's own, so that no worker runs meanwhile; none alongside.
+    app: Vec<Arc<Lock>>,
+}
+
+impl Locks {
+    /// Takes them, for work on the partitions that are selected.
+    pub(crate) fn take(
+        config: &Config,
+        selection: &Selection,
+        alongside: bool,
+    ) -> Result<Self, RunError> {
+        let worker = WorkerId(Uuid::new_v4());
+        let mut files: BTreeMap<PathBuf, Arc<Lock>> = BTreeMap::new();
+        for source in selection.sources(config)? {
+            let SourceKind::Local { path, .. } = &source.kind else {
+                continue;
+            };
+            if alongside {
+                continue;
+            }
+            if let Entry::Vacant(free) = files.entry(one_name(path)) {
+                let taken = Lock::acquire(path, &config.app, worker.0);
+                let lock = taken.map_err(|error| {
+                    or_else(error, |error| {
+                        format!("{error}; or replay beside it with `--alongside`, in no order to what it does")
+                    })
+                })?;
+                free.insert(Arc::new(lock));
+            }
+        }
+        let taken = Lock::acquire(store_path(config)?, &namespace(&config.app), worker.0);
+        let lock = taken.map_err(|error| {
+            or_else(error, |error| {
+                format!("another replay is under way, and there is one at a time: {error}")
+            })
+        })?;
+        Ok(Self {
+            worker,
+            replay: Arc::new(lock),
+            app: files.into_values().collect(),
+        })
+    }
+
+    /// While it is held no other replay begins, also behind the end of this one's worker.
+    pub(crate) fn guard(&self) -> Arc<Lock> {
+        Arc::clone(&self.replay)
+    }
+}
+
+/// A lock that somebody has, with what else can be done about it.
+fn or_else(error: LockError, say: impl FnOnce(&LockError) -> String) -> RunError {
+    match &error {
+        LockError::Held { .. } => RunError::Selection(say(&error)),
+        LockError::NotFrozen { .. }
+        | LockError::MidWrite { .. }
+        | LockError::ChildrenAlive { .. }
+        | LockError::App { .. }
+        | LockError::Io { .. } => error.into(),
+    }
+}
+
+/// The configuration's local sources that spans are of, with their files.
+fn sources<'a>(
+    config: &'a Config,
+    spans: &'a [Span],
+) -> impl Iterator<Item = (&'a SourceConfig, &'a PathBuf)> {
+    let read = |source: &&SourceConfig| spans.iter().any(|s| *s.name.source == *source.name);
+    let sources = config.sources.iter().filter(read);
+    sources.filter_map(|source| match &source.kind {
+        SourceKind::Local { path, .. } => Some((source, path)),
+        SourceKind::Kafka { .. } | SourceKind::Kinesis { .. } | SourceKind::Sqs { .. } => None,
+    })
+}
+
+fn store_path(config: &Config) -> Result<&Path, RunError> {
+    match &config.store.kind {
+        StoreKind::Local { path } => Ok(path),
+        StoreKind::Dynamodb { .. } => Err(RunError::NotBuilt {
+            what: "store.type",
+            feature: "dynamodb",
+        }),
+    }
+}
+
+/// The replays' namespace by itself: what is written to it as a value is its own.
+pub(crate) fn namespace_store(config: &Config, access: Access) -> Result<SqliteStore, RunError> {
+    let path = store_path(config)?;
+    Ok(SqliteStore::open(path, access, &namespace(&config.app))?)
+}
+
+impl Worker {
+    /// A worker that runs records again, apart from the app's own. Whatever `failure.then` says, a
+    /// record that fails for good stops its lane, within the replay.
+    pub(crate) fn replay(
+        config: &Config,
+        target: Arc<dyn Target>,
+        replay: &Replay,
+        locks: Locks,
+        history: Option<&Path>,
+    ) -> Result<Self, RunError> {
+        config.validate()?;
+        let Locks {
+            worker,
+            replay: own,
+            mut app,
+        } = locks;
+        let sources = readers(config, replay, &own);
+        app.push(own);
+        let shared = app.iter().map(|lock| lock.share());
+        target.share(shared.collect::<Result<_, _>>()?);
+        let mut settings = config.settings();
+        settings.until_idle = true;
+        settings.failure.then = Then::Stop;
+        let build = Build {
+            worker,
+            settings,
+            store: store(config, replay)?,
+            dead_letter: None,
+            sources,
+            locks: app,
+        };
+        Self::build(build, target, history)
+    }
+}
+
+fn readers(config: &Config, replay: &Replay, lock: &Arc<Lock>) -> Sources {
+    let mut readers: Sources = Vec::new();
+    for (source, path) in sources(config, &replay.spans) {
+        let SourceKind::Local {
+            topic, retention, ..
+        } = &source.kind
+        else {
+            continue;
+        };
+        let own = { &replay.spans }
+            .iter()
+            .filter(|span| *span.name.source == *source.name);
+        let settings = local::Settings {
+            app: namespace(&config.app),
+            extent: Extent::Apart {
+                ranges: own.map(|s| (s.number, (s.first, s.last))).collect(),
+                key: replay.key.clone(),
+            },
+            ..settings(config, source, path, topic, *retention)
+        };
+        let reader = LocalSource::new(settings, Arc::clone(lock));
+        readers.push((source.name.as_str().into(), Box::new(reader)));
+    }
+    readers
+}
+
+fn store(config: &Config, replay: &Replay) -> Result<Arc<dyn Store>, RunError> {
+    let name = namespace(&config.app);
+    if let Some(generation) = replay.applied {
+        let store = SqliteStore::open(store_path(config)?, Access::Create, &config.app)?;
+        return Ok(Arc::new(store.apart(&name, generation)));
+    }
+    let memory = Memory::new(&name);
+    memory.tamper(|contents| {
+        for span in &replay.spans {
+            let ownership = Ownership {
+                worker: None,
+                epoch: 0,
+                generation: span.generation,
+                commit: 0,
+                content: [0; 16],
+                unclean_claims: 0,
+                checkpoint: None,
+                updated_at: MachineClock.wall_millis(),
+            };
+            contents.ownerships.insert(span.name.clone(), ownership);
+        }
+    });
+    Ok(Arc::new(memory))
+}
