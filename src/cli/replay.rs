@@ -46,7 +46,8 @@ position; it ends with a checkpoint or position, and before a time.
 
 The records of the range go through the same handler under the same rules: in order per key, under \
 the cap, with retries. Checkpoint, lanes, chains and registration of the app are never touched. A \
-record that fails for good stops its lane within the replay; the report names it, and exit code 3.
+record that fails for good stops its lane within the replay; the report names it, and exit code 3. \
+Retention does not wait for a replay: what it removed is a gap, as `on_gap` says.
 
 Unless --alongside, the app's lock is held: no worker runs meanwhile. Alongside a worker there is no \
 order between what the two do to a key, and each has the whole cap.
@@ -106,6 +107,20 @@ impl ReplayArguments {
             partition: self.partition.clone(),
         }
     }
+
+    fn applies(&self) -> bool {
+        self.effects == Some(Effects::Again)
+    }
+
+    fn told(&self, from: &When) -> Arguments {
+        Arguments {
+            from: from.to_string(),
+            to: self.to.as_ref().map(ToString::to_string),
+            source: self.source.clone(),
+            partition: self.partition.clone(),
+            key: self.key.clone(),
+        }
+    }
 }
 
 pub(crate) fn run(common: &Common, arguments: &ReplayArguments) -> Result<Exit, CommandError> {
@@ -113,21 +128,7 @@ pub(crate) fn run(common: &Common, arguments: &ReplayArguments) -> Result<Exit, 
     let Some(from) = arguments.from.as_ref().filter(|_| !arguments.abandon) else {
         return super::block_on(abandon(&config));
     };
-    let spans = super::block_on(async {
-        let store = match open_store(&config, Access::Read) {
-            Ok(store) => Some(store),
-            // Nothing ran yet: the log alone says what there is.
-            Err(RunError::NoStore(_)) => None,
-            Err(error) => return Err(error.into()),
-        };
-        let asked = Asked {
-            from,
-            to: arguments.to.as_ref(),
-            selection: arguments.selection(),
-            key: arguments.key.as_deref(),
-        };
-        range::resolve(&config, store.as_deref(), &asked).await
-    })?;
+    let spans = super::block_on(spans(&config, arguments, from))?;
     let key = arguments.key.as_deref().map(str::as_bytes);
     if arguments.dry_run {
         dry_run::run(&config, &spans, key, arguments.json)?;
@@ -153,12 +154,40 @@ pub(crate) fn run(common: &Common, arguments: &ReplayArguments) -> Result<Exit, 
     Ok(exit)
 }
 
+/// What is to run. One that goes on has its spans already: the places that were named may have moved
+/// since.
+async fn spans(
+    config: &Config,
+    arguments: &ReplayArguments,
+    from: &When,
+) -> Result<Vec<Span>, CommandError> {
+    if arguments.applies() && !arguments.dry_run {
+        let unfinished = Unfinished::read(config, Access::Read).await?;
+        if unfinished.is_some_and(|unfinished| unfinished.is_of(&arguments.told(from))) {
+            return Ok(Vec::new());
+        }
+    }
+    let store = match open_store(config, Access::Read) {
+        Ok(store) => Some(store),
+        // Nothing ran yet: the log alone says what there is.
+        Err(RunError::NoStore(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let asked = Asked {
+        from,
+        to: arguments.to.as_ref(),
+        selection: arguments.selection(),
+        key: arguments.key.as_deref(),
+    };
+    range::resolve(config, store.as_deref(), &asked).await
+}
+
 /// What a replay that did not come to its end leaves behind.
 fn after(arguments: &ReplayArguments, outcome: &Outcome) {
     if matches!(outcome, Outcome::Idle) {
         return;
     }
-    output::note(if arguments.effects == Some(Effects::Again) {
+    output::note(if arguments.applies() {
         "the replay is not finished: the same command goes on, `lanekeeper replay --abandon` forgets it"
     } else {
         "the replay is not finished, and what ran is not remembered: the same command begins anew"
@@ -172,7 +201,7 @@ async fn work(
     spans: Vec<Span>,
     refused: Arc<OnceLock<String>>,
 ) -> Result<Option<(Report, Outcome)>, CommandError> {
-    let again = arguments.effects == Some(Effects::Again);
+    let again = arguments.applies();
     let wrap = |inner: Arc<dyn Target>, stop: UnboundedSender<Stop>| match arguments.effects {
         Some(Effects::Again) => inner,
         Some(Effects::Suppress) => Arc::new(Without::new(inner, None, refused)) as _,
@@ -210,14 +239,8 @@ async fn applied(
     from: &When,
     spans: Vec<Span>,
 ) -> Result<Option<Replay>, CommandError> {
-    let told = Arguments {
-        from: from.to_string(),
-        to: arguments.to.as_ref().map(ToString::to_string),
-        source: arguments.source.clone(),
-        partition: arguments.partition.clone(),
-        key: arguments.key.clone(),
-    };
-    if let Some(unfinished) = Unfinished::read(config).await? {
+    let told = arguments.told(from);
+    if let Some(unfinished) = Unfinished::read(config, Access::Create).await? {
         if !unfinished.is_of(&told) {
             return Err(CommandError::Usage(format!(
                 "another replay did not come to its end: {}; give that command again to finish it, or forget it with `lanekeeper replay --abandon` (what it applied stays)",
@@ -236,8 +259,9 @@ async fn applied(
 }
 
 async fn abandon(config: &Config) -> Result<Exit, CommandError> {
+    open_store(config, Access::Existing)?;
     let _locks = Locks::take(config, &Selection::default(), true)?;
-    match Unfinished::read(config).await {
+    match Unfinished::read(config, Access::Existing).await {
         Ok(None) => {
             output::note("no replay is unfinished");
             return Ok(Exit::Fine);

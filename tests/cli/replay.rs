@@ -214,6 +214,8 @@ fn g8_a_killed_replay_goes_on_and_applies_nothing_twice() {
         "replay",
         "--from",
         "1",
+        "--to",
+        "checkpoint",
         "--effects",
         "again",
         "--history",
@@ -229,18 +231,22 @@ fn g8_a_killed_replay_goes_on_and_applies_nothing_twice() {
     let other = replay(&world, &["--from", "2", "--effects", "again"]);
     assert_eq!(other.code, Some(2), "{}", other.stderr);
     assert!(
-        other.stderr.contains("`replay --from 1 --effects again`"),
+        other
+            .stderr
+            .contains("`replay --from 1 --to checkpoint --effects again`"),
         "{}",
         other.stderr
     );
-    // What comes meanwhile is not of its range.
+    // What comes meanwhile is not of its range, wherever the checkpoint is now.
     world.put("{\"k\":\"a\",\"v\":\"add\"}\n");
     world.write("go", "");
+    assert_eq!(world.lanekeeper(&["run", "--until-idle"]).code, Some(0));
+    assert_eq!(total(&world), "30\n");
     let again = world.lanekeeper(&args);
     assert_eq!(again.code, Some(0), "{}", again.stderr);
     assert!(again.stderr.contains("going on with"), "{}", again.stderr);
-    assert_eq!(world.seen(), [1, 2, 3, 3, 4]);
-    assert_eq!(total(&world), "30\n");
+    assert_eq!(world.seen(), [1, 2, 3, 5, 3, 4]);
+    assert_eq!(total(&world), "35\n");
     let history = world.read("h");
     let ids: std::collections::BTreeSet<String> = history
         .lines()
@@ -336,7 +342,7 @@ fn effects_without_a_choice_end_it_and_none_is_applied() {
 
 #[test]
 fn beside_a_worker_only_when_asked_for() {
-    let world = done(&["1", "2"]);
+    let world = done(&["1", "add"]);
     world.put_in_two("{\"k\":\"d\",\"v\":\"wait\"}\n{\"k\":\"d\",\"v\":\"add\"}\n");
     let worker = world.start(&["run"]);
     world.until("it waits", || world.seen() == [3]);
@@ -357,11 +363,26 @@ fn beside_a_worker_only_when_asked_for() {
     let beside = replay(&world, &[&args[..], &["--alongside"]].concat());
     assert_eq!(beside.code, Some(0), "{}", beside.stderr);
     assert_eq!(world.seen(), [3, 1, 2]);
+    assert_eq!(total(&world), "", "suppressed");
+    let beside = replay(
+        &world,
+        &[
+            "--from",
+            "2",
+            "--key",
+            "a",
+            "--effects",
+            "again",
+            "--alongside",
+        ],
+    );
+    assert_eq!(beside.code, Some(0), "{}", beside.stderr);
+    assert_eq!(total(&world), "5\n");
     world.write("go", "");
-    world.until("the worker goes on", || total(&world) == "5\n");
+    world.until("the worker goes on", || total(&world) == "10\n");
     worker.signal(Signal::TERM);
     assert_eq!(worker.exit_code(), Some(0), "{}", world.read("running.log"));
-    assert_eq!(world.seen(), [3, 1, 2, 4]);
+    assert_eq!(world.seen(), [3, 1, 2, 2, 4]);
     let status = world.lanekeeper(&["status", "--json"]).json();
     assert_eq!(
         status["partitions"][1]["epoch"], 2,

@@ -10,7 +10,7 @@ use crate::{
     effect::{Effect, Put},
     position::Position,
     record::{LaneKey, PartitionName},
-    run::{Replay, Span, namespace_store},
+    run::{Replay, RunError, Span, namespace_store, open_store},
     sqlite::Access,
     store::{Commit, Fence, RecordEffects, Store, WorkerId},
 };
@@ -68,9 +68,16 @@ impl Unfinished {
         }
     }
 
-    /// The one that was killed, or is under way.
-    pub(super) async fn read(config: &Config) -> Result<Option<Self>, CommandError> {
-        let store = namespace_store(config, Access::Create).map_err(CommandError::Run)?;
+    /// The one that was killed, or is under way. With [`Access::Read`] the store need not be there.
+    pub(super) async fn read(
+        config: &Config,
+        access: Access,
+    ) -> Result<Option<Self>, CommandError> {
+        if access == Access::Read && matches!(open_store(config, access), Err(RunError::NoStore(_)))
+        {
+            return Ok(None);
+        }
+        let store = namespace_store(config, access).map_err(CommandError::Run)?;
         let Some(value) = store.value(TABLE, KEY).await? else {
             return Ok(None);
         };
