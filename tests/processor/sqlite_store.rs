@@ -10,6 +10,7 @@ use lanekeeper::{
 use serde_json::Value;
 use std::sync::Arc;
 
+mod apart;
 mod file;
 mod native;
 mod same;
