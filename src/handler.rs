@@ -168,15 +168,23 @@ impl Answer {
                 }),
             },
             Some(Err(error)) => match error.record {
+                // Names and values in it are the worker's own.
                 Some(record) if record < done => Ok(Self {
                     done: record,
-                    failure: Some(Failure::reject(&error)),
+                    failure: Some(Failure::reject(shown(&error))),
                     effects: error.before,
                 }),
-                Some(_) | None => Err(error.to_string()),
+                Some(_) | None => Err(shown(&error)),
             },
         }
     }
+}
+
+/// Most characters that are kept of an error text that a handler outside this process has a part in.
+const ERROR_CHARS_MAX: usize = 2_000;
+
+fn shown(error: &impl fmt::Display) -> String {
+    excerpt(error.to_string().as_bytes(), ERROR_CHARS_MAX)
 }
 
 /// The longest wait that a handler outside this process can ask for; any longer one counts as this.
@@ -335,6 +343,19 @@ mod tests {
             error,
             "an effect names record 1, which is not done: 1 of 2 are"
         );
+    }
+
+    #[test]
+    fn what_a_malformed_effect_says_is_shown_harmless() {
+        let named = format!("\u{1b}[2J{}", "x".repeat(100_000));
+        let add = |record: usize| json!([{"record": record, "add": {(named.as_str()): 1}}]);
+        let answer = Answer::from_json(1, 1, None, Some(add(0))).expect("attributed");
+        let rejected = answer.failure.expect("rejected").error;
+        let nobody = Answer::from_json(2, 2, None, Some(add(7))).expect_err("nobody's");
+        for error in [rejected, nobody] {
+            assert!(error.len() <= 4 * ERROR_CHARS_MAX, "{} bytes", error.len());
+            assert!(!error.contains(char::is_control), "{error:?}");
+        }
     }
 
     #[test]

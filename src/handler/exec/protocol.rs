@@ -27,7 +27,7 @@
 //!   `"record": k`, which must be done.
 
 use crate::{
-    handler::{AFTER_MAX, Answer, Failure, excerpt},
+    handler::{AFTER_MAX, Answer, ERROR_CHARS_MAX, Failure, excerpt},
     position::Position,
     record::{Record, Run},
 };
@@ -37,9 +37,6 @@ use std::{borrow::Cow, time::Duration};
 
 /// Most characters of a line that an error message shows.
 const SHOWN_CHARS: usize = 200;
-
-/// Most characters that are kept of a worker's own error text.
-const ERROR_CHARS_MAX: usize = 2_000;
 
 #[derive(Serialize)]
 struct Call<'a> {
@@ -174,8 +171,9 @@ enum Blame {
 /// When it is anything else: no JSON, a field that is unknown, lacks or has the wrong type, another
 /// id, or fields that contradict each other. It never panics, whatever the bytes.
 pub fn decode(line: &[u8], id: &str, records: usize) -> Result<Answer, BadLine> {
+    // Names of fields in it are the worker's own.
     let bad = |why: String| BadLine {
-        why,
+        why: excerpt(why.as_bytes(), ERROR_CHARS_MAX),
         line: excerpt(line, SHOWN_CHARS),
     };
     let reply: Reply<'_> = serde_json::from_slice(line).map_err(|e| bad(e.to_string()))?;
