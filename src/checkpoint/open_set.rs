@@ -53,6 +53,11 @@ impl FromIterator<Position> for OpenSet {
 }
 
 impl OpenSet {
+    /// Most positions that are read back: what says that it holds more is not believed. Runs of
+    /// neighbours take so few bytes that the bound of a checkpoint's bytes alone would not keep a
+    /// partition below this.
+    pub const POSITIONS_MAX: u64 = 1 << 22;
+
     /// The positions, ascending.
     pub fn positions(&self) -> &[Position] {
         &self.0
@@ -137,16 +142,13 @@ impl OpenSet {
     }
 }
 
-/// More positions than any partition has in memory: what says so is not believed.
-const POSITIONS_MAX: u64 = 1 << 22;
-
 fn take_runs(rest: &mut &[u8], count: u64) -> Result<Vec<Position>, &'static str> {
     let mut positions = Vec::new();
     let mut next = Some(0u64);
     for _ in 0..count {
         let distance = take_varint(rest).ok_or("it ends early")?;
         let longer = take_varint(rest).ok_or("it ends early")?;
-        if longer >= POSITIONS_MAX - positions.len() as u64 {
+        if longer >= OpenSet::POSITIONS_MAX - positions.len() as u64 {
             return Err("it holds more positions than a partition does");
         }
         let first = next.and_then(|next| next.checked_add(distance));
@@ -242,6 +244,19 @@ mod tests {
         let set = set(&(1..=300_000).collect::<Vec<_>>());
         assert!(set.encode().len() <= 16);
         assert_eq!(OpenSet::decode(&set.encode()), Ok(set));
+    }
+
+    #[test]
+    fn the_most_positions_read_back_and_one_more_does_not() {
+        let most = OpenSet((0..OpenSet::POSITIONS_MAX).map(Position::Offset).collect());
+        assert_eq!(OpenSet::decode(&most.encode()).as_ref(), Ok(&most));
+        let mut over = most;
+        over.0.push(Position::Offset(OpenSet::POSITIONS_MAX));
+        let why = "it holds more positions than a partition does";
+        assert_eq!(
+            OpenSet::decode(&over.encode()),
+            Err(OpenSetError::Damaged { why })
+        );
     }
 
     #[test]

@@ -32,6 +32,9 @@ const SETTLED_IN_AFTER: Duration = Duration::from_secs(600);
 /// Encoded open set and attempts at which a partition takes in nothing more; the store's bound is
 /// [`CHECKPOINT_BYTES_MAX`].
 const CHECKPOINT_BYTES_HIGH: u64 = 200 * 1024;
+/// Open positions at which it does the same, however few bytes they take; half of what a restart
+/// would read back.
+const OPEN_HIGH: u64 = OpenSet::POSITIONS_MAX / 2;
 /// First wait before a commit is sent again; doubled up to the flush interval's length or a second.
 const AGAIN_MIN: Duration = Duration::from_millis(20);
 const AGAIN_MAX: Duration = Duration::from_secs(2);
@@ -129,7 +132,9 @@ impl Processor {
             self.store.bounds().record_bytes,
         );
         let whole = checkpoint_bytes(&checkpoint);
-        self.engine.hold_intake(id, whole >= CHECKPOINT_BYTES_HIGH);
+        let open = checkpoint.open.positions().len() as u64;
+        let is_wide = whole >= CHECKPOINT_BYTES_HIGH || open >= OPEN_HIGH;
+        self.engine.hold_intake(id, is_wide);
         if whole > CHECKPOINT_BYTES_MAX {
             forget_attempts(&mut checkpoint, whole - CHECKPOINT_BYTES_MAX);
         }
