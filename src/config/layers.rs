@@ -1,6 +1,7 @@
 //! File, environment and `--set`, laid over each other.
 
 use super::{
+    KEYS,
     origin::{ConfigError, ConfigErrors, Origin},
     tree::{self, Node, Table},
 };
@@ -23,7 +24,8 @@ const FILE_NAME: &str = "lanekeeper.toml";
 pub struct Layers {
     /// The file; `None`: there is none.
     pub file: Option<PathBuf>,
-    /// Variables; those that do not begin with `LANEKEEPER__` are left alone.
+    /// Variables; those that do not begin with `LANEKEEPER__` set nothing, and one that seems to be
+    /// meant to is refused.
     pub environment: Vec<(OsString, OsString)>,
     /// Each `key=value`.
     pub set: Vec<String>,
@@ -68,6 +70,7 @@ impl Layers {
                 }
             }
             // The missing keys alone would not tell what to do.
+            None if self.is_empty() && self.misnamed().next().is_some() => {}
             None if self.is_empty() => {
                 return Err(nothing(format!(
                     "no configuration: `-c FILE` is not given, `{FILE_VARIABLE}` is not set and there \
@@ -80,6 +83,7 @@ impl Layers {
         if !problems.is_empty() {
             return Err(ConfigErrors(problems));
         }
+        problems.extend(self.misnamed());
         for (name, value) in &self.environment {
             let name = name.to_string_lossy();
             if let Some(path) = name.strip_prefix(PREFIX) {
@@ -108,6 +112,43 @@ impl Layers {
             |(name, _): &(OsString, OsString)| name.to_string_lossy().starts_with(PREFIX);
         self.file.is_none() && self.set.is_empty() && !self.environment.iter().any(sets_a_key)
     }
+
+    /// Variables that name a key with one underscore where two belong: left alone, they would be taken
+    /// for set by whoever wrote them. Other names with one underscore are the process's own.
+    fn misnamed(&self) -> impl Iterator<Item = ConfigError> {
+        self.environment.iter().filter_map(|(name, _)| {
+            let name = name.to_str()?;
+            let meant = meant_variable(name)?;
+            Some(ConfigError {
+                keys: Vec::new(),
+                origin: Some(Origin::Variable(name.into())),
+                message: format!(
+                    "it sets nothing: prefix and levels are parted by two underscores; name it `{meant}`, \
+                     or unset it"
+                ),
+            })
+        })
+    }
+}
+
+/// `LANEKEEPER__CAP` for `LANEKEEPER_CAP`, `LANEKEEPER__STORE__PATH` for `LANEKEEPER_STORE_PATH`.
+fn meant_variable(name: &str) -> Option<String> {
+    let rest = name.strip_prefix("LANEKEEPER_")?;
+    if rest.starts_with('_') {
+        return None;
+    }
+    let flat = rest.to_lowercase().replace("__", "_");
+    KEYS.iter().find_map(|key| {
+        let path = match key.split_once(".NAME.") {
+            None => (flat == key.replace('.', "_")).then(|| key.to_uppercase().replace('.', "__")),
+            Some((_, key)) => flat
+                .strip_prefix("sources_")
+                .and_then(|rest| rest.strip_suffix(key)?.strip_suffix('_'))
+                .filter(|source| !source.is_empty())
+                .map(|source| format!("SOURCES__{source}__{key}").to_uppercase()),
+        };
+        path.map(|path| format!("{PREFIX}{path}"))
+    })
 }
 
 fn nothing(message: String) -> ConfigErrors {

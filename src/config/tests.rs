@@ -314,6 +314,42 @@ fn errors_of_layers_name_the_variable_or_the_argument() {
 }
 
 #[test]
+fn a_variable_with_one_underscore_is_refused_with_its_right_name() {
+    for (name, meant) in [
+        ("LANEKEEPER_CAP", "LANEKEEPER__CAP"),
+        ("LANEKEEPER_STORE_PATH", "LANEKEEPER__STORE__PATH"),
+        (
+            "LANEKEEPER_FAILURE__BACKOFF_MIN",
+            "LANEKEEPER__FAILURE__BACKOFF_MIN",
+        ),
+        (
+            "LANEKEEPER_SOURCES_MY_ORDERS_ON_GAP",
+            "LANEKEEPER__SOURCES__MY_ORDERS__ON_GAP",
+        ),
+    ] {
+        let expected = format!(
+            "environment variable {name}: it sets nothing: prefix and levels are parted by two \
+             underscores; name it `{meant}`, or unset it"
+        );
+        let errors = layered(&[(name, "1")], &[]).expect_err("misnamed");
+        assert_eq!(errors.to_string(), expected);
+        let alone = Config::load(&Layers {
+            environment: vec![(name.into(), "1".into())],
+            ..Layers::default()
+        });
+        let alone = alone.expect_err("misnamed").to_string();
+        assert!(alone.contains(&expected), "{alone}");
+    }
+    for own in [
+        "LANEKEEPER_CONFIG",
+        "LANEKEEPER_LOG",
+        "LANEKEEPER_TEST_SEED",
+    ] {
+        layered(&[(own, "cap")], &[]).expect("the process's own");
+    }
+}
+
+#[test]
 fn without_any_layer_the_error_says_what_to_do() {
     let errors = Config::load(&Layers::default()).expect_err("nothing");
     insta::assert_snapshot!(errors.to_string());
