@@ -22,17 +22,31 @@ fuzz_target!(|input: &[u8]| {
         Ok(Answer { failure, .. }) => harmless(failure.map_or_else(String::new, |f| f.error)),
         Err(error) => harmless(error),
     }
+    let alone = each_alone(&list, records);
     match parse(list, records) {
         Ok(effects) => {
+            assert!(alone.is_empty(), "{alone:?} are malformed");
             assert_eq!(effects.len(), given);
             sound(&effects, records, records);
         }
         Err(error) => {
             assert!(error.before.len() <= given);
+            // Whose cannot be told comes first, else the first record's.
+            assert_eq!(Some(error.record), alone.iter().min().copied());
             sound(&error.before, records, error.record.unwrap_or(0));
         }
     }
 });
+
+/// Whose effects are malformed, each item of the list read by itself.
+fn each_alone(list: &Value, records: usize) -> Vec<Option<usize>> {
+    let only = (records == 1).then_some(0);
+    let Value::Array(items) = list else {
+        return vec![only];
+    };
+    let alone = |item: &Value| parse(json!([item]), records).err().map(|e| e.record);
+    items.iter().filter_map(alone).collect()
+}
 
 /// What is shown to people steers no terminal, fakes no lines and floods no log.
 fn harmless(shown: String) {
