@@ -7,6 +7,7 @@
 )]
 
 mod checkpoint;
+mod demo;
 mod help;
 mod import;
 mod lanes;
