@@ -381,6 +381,16 @@ impl Processor {
             let keep = self.engine.records(w.ticket).len() / 2;
             (w, u32::try_from(keep).unwrap_or(u32::MAX))
         });
+        if let Some((w, 0)) = refused
+            && w.change == Change::Park
+            && let Some(head) = self.engine.records(w.ticket).next()
+            && let Some(lane) = LaneKey::from_bytes(head.lane())
+        {
+            // The lane stops instead, and its item says why.
+            let errors = owned.errors.entry(lane).or_default();
+            let why = format!("cannot be parked: {error}");
+            errors.note(head.position(), &why, errors.attempts);
+        }
         let over =
             |w: &Waiting| refused.is_some_and(|(of, keep)| of.ticket == w.ticket && keep == 0);
         let mut back: Vec<Waiting> = out.tickets.iter().copied().filter(|w| !over(w)).collect();

@@ -14,6 +14,6 @@ mod oddities;
 mod order;
 mod outage;
 mod ownership;
-
+mod places;
 mod target;
 mod world;

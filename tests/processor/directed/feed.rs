@@ -85,10 +85,15 @@ impl Feed {
 
     /// Says where reading begins; gives the position before it.
     async fn positioned(&self, ports: &Ports, start: &Start) -> u64 {
-        let from = start
-            .checkpoint
-            .as_ref()
-            .map_or(Resume::Beginning, |checkpoint| checkpoint.resume.clone());
+        let log = self.world.log.borrow().clone();
+        let end = log.rows.last().filter(|_| log.starts_latest);
+        let fresh = end.map_or(Resume::Beginning, |(n, ..)| {
+            Resume::After(Position::Offset(*n))
+        });
+        let known = start.checkpoint.as_ref().map(|c| c.resume.clone());
+        let from = known
+            .filter(|resume| *resume != Resume::Beginning)
+            .unwrap_or(fresh);
         let offset = |position: &Position| position.offset().expect("an offset");
         let at = match &from {
             Resume::Beginning => 0,

@@ -83,6 +83,8 @@ pub(super) fn settings() -> Settings {
 pub(super) struct Log {
     pub(super) rows: Vec<(u64, String, usize)>,
     pub(super) hidden_from: Option<u64>,
+    /// Where nothing is known, reading begins behind what is there.
+    pub(super) starts_latest: bool,
 }
 
 type Script = Box<dyn Fn(&Tried) -> Act + Send + Sync>;
