@@ -118,7 +118,7 @@ pub enum DecideError {
         partition: PartitionName,
     },
     /// Its state moved, or does not offer the verb, or a decision stands already.
-    #[error("lane `{}` of {partition} is {}{}", .item.lane, lane::state_name(.item.state), .item.decision.as_ref().map_or_else(String::new, |d| format!(", with a decision pending ({:?} by {})", d.verb, d.by)))]
+    #[error("lane `{}` of {partition} is {}{}", .item.lane, lane::state_name(.item.state), lane::decision_text(.item))]
     State {
         /// Whose.
         partition: PartitionName,
@@ -258,8 +258,8 @@ pub trait Store: Send + Sync {
         bytes_max: u64,
     ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>>;
 
-    /// An operator's word, if the lane is at `rev`, offers the verb and has no decision pending.
-    /// Also kept in the history. Gives the new `rev`.
+    /// An operator's word, if the lane is at `rev`, offers the verb and has no decision that its owner
+    /// has taken; one that is not taken is replaced. Also kept in the history. Gives the new `rev`.
     fn decide<'a>(
         &'a self,
         partition: &'a PartitionName,

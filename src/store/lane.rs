@@ -98,6 +98,19 @@ impl LaneItem {
     }
 }
 
+/// What was decided of it, behind its state.
+pub(super) fn decision_text(item: &LaneItem) -> String {
+    match &item.decision {
+        None => String::new(),
+        Some(d) if d.taken => format!(
+            ", and its worker acts on `{}` by {}: look again when it has",
+            d.verb.name(),
+            d.by
+        ),
+        Some(d) => format!(", and `{}` was decided by {}", d.verb.name(), d.by),
+    }
+}
+
 pub(super) fn state_name(state: LaneState) -> &'static str {
     match state {
         LaneState::Stopped => "stopped",

@@ -161,14 +161,16 @@ pub(crate) fn chained(
     }
 }
 
-/// The item with an operator's word on it, if it may be written.
+/// The item with an operator's word on it, if it may be written: one that nobody has taken yet stands
+/// in no other's way.
 pub(crate) fn decided(
     partition: &PartitionName,
     item: LaneItem,
     rev: u64,
     decision: &DecisionNote,
 ) -> Result<LaneItem, DecideError> {
-    if item.rev != rev || item.decision.is_some() || !item.state.offers(decision.verb) {
+    let is_taken = item.taken().is_some();
+    if item.rev != rev || is_taken || !item.state.offers(decision.verb) {
         return Err(state(partition, item));
     }
     Ok(LaneItem {

@@ -77,9 +77,11 @@ fn status_names_a_parked_lane() {
 }
 
 #[test]
-fn a_decision_waits_for_a_worker_and_is_not_replaced() {
+fn a_decision_waits_for_a_worker_and_can_be_replaced_until_then() {
     let world = stopped();
     world.write("mended", "");
+    let skip = world.lanekeeper(&["lanes", "skip", "--key", "bad"]);
+    assert_eq!(skip.code, Some(0), "{}", skip.stderr);
     let retry = ["lanes", "retry", "--key", "bad", "--why", "account created"];
     let decided = world.lanekeeper(&retry);
     assert_eq!(decided.code, Some(0), "{}", decided.stderr);
@@ -90,13 +92,13 @@ fn a_decision_waits_for_a_worker_and_is_not_replaced() {
         "{}",
         decided.stderr
     );
-    let again = world.lanekeeper(&["lanes", "skip", "--key", "bad"]);
-    assert_eq!(again.code, Some(2), "{}", again.stderr);
-    assert!(
-        again.stderr.contains("decision pending"),
-        "{}",
-        again.stderr
+    assert_eq!(
+        decided.stdout,
+        "retry: key `bad` of orders/orders/0 at 2: decided, instead of `skip`\n"
     );
+    let again = world.lanekeeper(&["lanes", "retry", "--all"]);
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert!(again.stdout.contains("decided already"), "{}", again.stdout);
     let list = world.lanekeeper(&["lanes", "list", "--json"]);
     insta::assert_snapshot!("list_decided", pretty(list.json()));
 
@@ -113,7 +115,7 @@ fn what_a_state_does_not_offer_is_refused() {
     assert_eq!(release.code, Some(2));
     assert!(
         release.stderr.contains(
-            "is stopped, which does not offer `release`: it offers `retry`, `skip`, `park`, `dead-letter`"
+            "is stopped, which does not offer `release`: it offers `retry`, `skip`, `park`\n"
         ),
         "{}",
         release.stderr
@@ -177,6 +179,26 @@ fn a_running_worker_acts_and_wait_sees_it() {
     run.signal(Signal::TERM);
     assert_eq!(run.exit_code(), Some(0), "{}", world.read("running.log"));
     assert_eq!(bad(&world), [2, 2, 2, 3, 5]);
+}
+
+#[test]
+fn waiting_without_a_worker_is_said_at_once() {
+    let world = stopped();
+    let waiting = world.start(&["lanes", "skip", "--key", "bad", "--wait"]);
+    world.until("it says so", || {
+        world
+            .read("running.log")
+            .contains("waiting for one; Ctrl-C")
+    });
+    waiting.signal(Signal::INT);
+    assert_eq!(waiting.exit_code(), Some(130));
+    assert!(
+        world.read("running.log").contains("the decision stands"),
+        "{}",
+        world.read("running.log")
+    );
+    assert_eq!(world.lanekeeper(&["run", "--until-idle"]).code, Some(0));
+    assert_eq!(bad(&world), [2, 3, 5], "skipped");
 }
 
 #[test]

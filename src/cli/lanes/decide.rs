@@ -12,10 +12,28 @@ use crate::{
     record::OrderBy,
     store::{DecisionNote, LaneItem, LaneState, Store, Verb},
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often `--wait` looks.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often it says that it waits still.
+const TELL: Duration = Duration::from_secs(30);
+
+/// A lane on which the word stands that was asked for.
+struct Decided {
+    lane: Lane,
+    note: DecisionNote,
+    how: How,
+}
+
+/// How it came to stand.
+enum How {
+    Fresh,
+    /// In place of another one, that nobody had taken.
+    Instead(Verb),
+    /// The same was decided before.
+    Already,
+}
 
 pub(super) async fn run(
     config: &Config,
@@ -48,7 +66,7 @@ pub(super) async fn run(
         if arguments.which.name.all && !lane.1.state.offers(verb) {
             continue;
         }
-        decided.push(decide(store, lane, &note).await);
+        decided.push(decide(config, store, lane, &note).await);
     }
     if decided.is_empty() {
         return Err(CommandError::Usage(format!(
@@ -82,21 +100,31 @@ pub(super) async fn run(
         ));
     }
     if arguments.wait {
-        for lane in &mut lanes {
-            lane.1 = wait(store, lane, &note).await?;
+        if !running && !lanes.is_empty() {
+            output::note("waiting for one; Ctrl-C ends the waiting, and what was decided stands");
+        }
+        for decided in &mut lanes {
+            decided.lane.1 = wait(store, decided).await?;
         }
     }
-    print(&lanes, &note, arguments)?;
+    print(&lanes, verb, arguments)?;
     Ok(exit)
 }
 
-async fn decide(store: &dyn Store, lane: Lane, note: &DecisionNote) -> Result<Lane, CommandError> {
+async fn decide(
+    config: &Config,
+    store: &dyn Store,
+    lane: Lane,
+    note: &DecisionNote,
+) -> Result<Decided, CommandError> {
     let (partition, mut item) = lane;
     // What an operator asks of a lane that does not offer it is said with the state, and not tried.
     if !item.state.offers(note.verb) {
         let (state, verb) = (state_name(item.state), note.verb.name());
         let offered: Vec<_> = { Verb::ALL.iter() }
             .filter(|verb| item.state.offers(**verb))
+            .filter(|verb| **verb != Verb::DeadLetter || config.failure.dead_letter.is_some())
+            .filter(|verb| **verb != Verb::Park || config.order.by != OrderBy::Partition)
             .map(|verb| format!("`{}`", verb.name()))
             .collect();
         let offered = if offered.is_empty() {
@@ -109,19 +137,49 @@ async fn decide(store: &dyn Store, lane: Lane, note: &DecisionNote) -> Result<La
             key_text(&item.lane)
         )));
     }
+    let how = match &item.decision {
+        Some(standing) if standing.verb == note.verb => {
+            return Ok(Decided {
+                note: standing.clone(),
+                lane: (partition, item),
+                how: How::Already,
+            });
+        }
+        Some(standing) => How::Instead(standing.verb),
+        None => How::Fresh,
+    };
     item.rev = store.decide(&partition, &item.lane, item.rev, note).await?;
     item.decision = Some(note.clone());
-    Ok((partition, item))
+    Ok(Decided {
+        note: note.clone(),
+        lane: (partition, item),
+        how,
+    })
 }
 
 /// Waits until nothing of the decision is left to be done; gives the lane as it is then.
-async fn wait(
-    store: &dyn Store,
-    lane: &Lane,
-    note: &DecisionNote,
-) -> Result<LaneItem, CommandError> {
-    let (partition, item) = lane;
+async fn wait(store: &dyn Store, decided: &Decided) -> Result<LaneItem, CommandError> {
+    let Decided {
+        lane: (partition, item),
+        note,
+        ..
+    } = decided;
+    let began = Instant::now();
+    let mut told = began;
     loop {
+        if told.elapsed() >= TELL {
+            told = Instant::now();
+            let worker = if is_running(store).await? {
+                "a worker is running, and has not finished it"
+            } else {
+                "no worker is running"
+            };
+            output::note(&format!(
+                "{} of {partition}: waiting for {} s; {worker}",
+                key_text(&item.lane),
+                began.elapsed().as_secs()
+            ));
+        }
         let lanes = store.lanes(partition).await?;
         let Some(found) = lanes.into_iter().find(|other| other.lane == item.lane) else {
             return Ok(LaneItem {
@@ -150,21 +208,27 @@ async fn wait(
     }
 }
 
-fn print(lanes: &[Lane], note: &DecisionNote, arguments: &Decide) -> Result<(), CommandError> {
+fn print(decided: &[Decided], verb: Verb, arguments: &Decide) -> Result<(), CommandError> {
     if arguments.json {
-        let lanes: Vec<_> = lanes
-            .iter()
+        let lanes: Vec<_> = { decided.iter().map(|decided| &decided.lane) }
             .map(|(p, lane)| LaneView::new(p, lane))
             .collect();
         return output::json(&Document { format: 1, lanes });
     }
-    for (partition, item) in lanes {
+    for Decided { lane, how, .. } in decided {
+        let (partition, item) = lane;
         let lane = format!("{} of {partition} at {}", key_text(&item.lane), item.head);
-        let verb = note.verb.name();
+        let verb = verb.name();
         output::data(&if arguments.wait {
             format!("{verb}: {lane}: now {}", state_name(item.state))
         } else {
-            format!("{verb}: {lane}: decided")
+            match how {
+                How::Fresh => format!("{verb}: {lane}: decided"),
+                How::Instead(other) => {
+                    format!("{verb}: {lane}: decided, instead of `{}`", other.name())
+                }
+                How::Already => format!("{verb}: {lane}: was decided already"),
+            }
         })?;
     }
     Ok(())

@@ -30,7 +30,7 @@ pub(super) async fn history_keeps_what_it_is_told_to(bench: &dyn Bench) {
     let decided = store.decide(&p, &lane("a"), 1, &decision).await;
     assert_eq!(decided, Ok(2));
     // A refused one is no act.
-    assert!(store.decide(&p, &lane("a"), 2, &decision).await.is_err());
+    assert!(store.decide(&p, &lane("a"), 1, &decision).await.is_err());
     let history = store.history(&p).await.expect("read");
     assert_eq!(history.len(), 2, "{history:?}");
     assert_eq!(

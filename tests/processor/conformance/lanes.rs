@@ -126,6 +126,30 @@ pub(super) async fn of_two_decisions_one_is_written(bench: &dyn Bench) {
     );
 }
 
+pub(super) async fn a_decision_that_nobody_took_is_replaced(bench: &dyn Bench) {
+    let store = bench.open("billing");
+    let p = partition("a/0");
+    let mut owner = Owner::of(&store, &p).await;
+    let stopped = item("a", LaneState::Stopped, 3, None);
+    owner.change(2, change("a", None, Some(stopped))).await;
+    let (key, fence) = (lane("a"), owner.fence);
+    assert_eq!(store.decide(&p, &key, 1, &note(Verb::Skip)).await, Ok(2));
+    let blind = store.decide(&p, &key, 1, &note(Verb::Retry)).await;
+    assert!(
+        matches!(&blind, Err(DecideError::State { item, .. }) if item.rev == 2),
+        "who has not seen the first one replaces nothing: {blind:?}"
+    );
+    assert_eq!(store.decide(&p, &key, 2, &note(Verb::Retry)).await, Ok(3));
+    let late = store.take(&p, fence, &key, 2).await;
+    assert!(
+        matches!(late, Err(DecideError::State { .. })),
+        "the owner does not act on what it read before: {late:?}"
+    );
+    let taken = store.take(&p, fence, &key, 3).await.expect("taken");
+    let verb = taken.decision.map(|decision| decision.verb);
+    assert_eq!((verb, taken.rev), (Some(Verb::Retry), 4));
+}
+
 pub(super) async fn each_state_offers_its_verbs(bench: &dyn Bench) {
     use Verb::{DeadLetter, Park, Release, Retry, Skip};
     let store = bench.open("billing");
