@@ -245,7 +245,12 @@ impl Exec {
         let child = worker.child()?;
         let pid = child.pid();
         let Some(exit) = child.ended().await else {
+            let (nothing, worked_before) = (child.took_nothing(), child.has_answered());
             worker.end().await;
+            if nothing {
+                let text = format!("the worker (pid {pid}) closed its standard input{detail}");
+                return unread(text, worked_before);
+            }
             let text = format!("the worker closed its standard output{detail}");
             return Some(failed(records, text));
         };
@@ -260,13 +265,10 @@ impl Exec {
         let innocent = child.left_unread();
         let worked_before = child.has_answered();
         worker.end().await;
-        match (innocent, worked_before) {
-            (true, true) => None,
-            (true, false) => {
-                let text = format!("{text}, before it read its first call");
-                Some(Answer::failed(Failure::target(text)))
-            }
-            (false, _) => Some(failed(records, text)),
+        if innocent {
+            unread(text, worked_before)
+        } else {
+            Some(failed(records, text))
         }
     }
 
@@ -323,6 +325,14 @@ fn in_child(parent: u32, shared: &[OwnedFd]) -> std::io::Result<()> {
         rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
     }
     Ok(())
+}
+
+/// A worker that read nothing of its call: another one takes it, unless this was its first.
+fn unread(text: String, worked_before: bool) -> Option<Answer> {
+    (!worked_before).then(|| {
+        let text = format!("{text}, before it read its first call");
+        Answer::failed(Failure::target(text))
+    })
 }
 
 /// Nobody knows which record of a longer run it was.

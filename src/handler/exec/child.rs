@@ -34,6 +34,8 @@ pub(super) struct Child {
     log: JoinHandle<()>,
     /// Bytes of the current call that are in the pipe.
     sent: usize,
+    /// Nobody has the other end of that pipe any more.
+    shut: bool,
     /// Calls answered.
     answered: u64,
 }
@@ -72,6 +74,7 @@ impl Child {
             last_words,
             log,
             sent: 0,
+            shut: false,
             answered: 0,
         })
     }
@@ -126,6 +129,7 @@ impl Child {
             stdout,
             exit,
             sent,
+            shut,
             ..
         } = self;
         *sent = 0;
@@ -150,6 +154,17 @@ impl Child {
                 Err(broken) => broken,
             }),
         };
+        if let Err(error) = written {
+            *shut = true;
+            // It ended, or closed its input, and will not answer what it did not read: only what it
+            // says in a moment is worth waiting for.
+            return Err(match timeout(EXIT_GRACE, read).await {
+                Ok(Ok(line)) => Broken::Early(line),
+                Ok(Err(Broken::Ended(part))) if part.is_empty() => Broken::Pipe(error),
+                Ok(Err(broken)) => broken,
+                Err(_) => Broken::Pipe(error),
+            });
+        }
         let answer = tokio::select! {
             biased;
             answer = &mut read => answer,
@@ -159,16 +174,13 @@ impl Child {
                 Err(_) => Err(Broken::Ended(Vec::new())),
             },
         };
-        match (written, answer) {
-            (Ok(()), Ok(line)) => {
-                self.answered += 1;
-                Ok(line)
-            }
-            // It did not read the call, so this cannot be the answer.
-            (Err(_), Ok(line)) => Err(Broken::Early(line)),
-            (Err(error), Err(Broken::Ended(part))) if part.is_empty() => Err(Broken::Pipe(error)),
-            (_, Err(broken)) => Err(broken),
-        }
+        self.answered += u64::from(answer.is_ok());
+        answer
+    }
+
+    /// Whether the worker closed its input without having read anything of the call.
+    pub(super) fn took_nothing(&self) -> bool {
+        self.shut && self.left_unread()
     }
 
     /// How it ended by itself, waiting a moment for that.
@@ -179,7 +191,7 @@ impl Child {
         Some(exit)
     }
 
-    /// Whether the worker, which has ended, had read nothing of the call: then the call cannot be
+    /// Whether the worker, which has ended or closed its input, had read nothing of the call: then the call cannot be
     /// what ended it. The pipe keeps what was not read for as long as this end is open.
     pub(super) fn left_unread(&self) -> bool {
         rustix::io::ioctl_fionread(&self.stdin).is_ok_and(|unread| unread >= self.sent as u64)

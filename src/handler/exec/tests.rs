@@ -7,6 +7,8 @@ use crate::{
 use std::{fs, time::Instant as Clock};
 use tokio::time::sleep;
 
+mod closed_input;
+
 /// What a worker answers where all is well; the first record of [`run`] has this id.
 const OK: &str = r#"echo '{"id":"src/t/0/1/0","status":"done"}'"#;
 

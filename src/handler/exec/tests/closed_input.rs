@@ -1,0 +1,41 @@
+//! Workers that close their input and live on.
+
+use super::*;
+
+#[tokio::test]
+async fn what_it_did_not_read_costs_the_next_call_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    // Answers one call, then reads no more.
+    let script = format!("read -r line; {OK}; exec 0<&-; touch closed; exec sleep 60");
+    let exec = Arc::new(Exec::new(ExecSettings {
+        dir: Some(dir.path().to_owned()),
+        ..sh(&script)
+    }));
+    let first = call(&exec, run(1)).await;
+    assert_eq!((first.done, first.failure.is_none()), (1, true));
+    let former = exec.children();
+    until("its input is closed", || dir.path().join("closed").exists()).await;
+    let began = Clock::now();
+    let second = call(&exec, run(1)).await;
+    assert!(second.failure.is_none(), "{:?}", second.failure);
+    assert_eq!(second.done, 1);
+    assert_ne!(exec.children(), former, "another worker took it");
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn one_that_never_reads_is_the_target_s_fault() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let exec = Arc::new(Exec::new(ExecSettings {
+        dir: Some(dir.path().to_owned()),
+        ..sh("exec 0<&-; exec sleep 60")
+    }));
+    // More than its pipe takes in before it is closed.
+    let failure = failure(call(&exec, run_with(1, &vec![b'x'; 1 << 20])).await);
+    assert_eq!(failure.kind, FailureKind::Target, "{}", failure.error);
+    assert!(
+        failure.error.contains("standard input"),
+        "{}",
+        failure.error
+    );
+}
