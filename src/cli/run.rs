@@ -27,7 +27,7 @@ pub(crate) mod session;
   lanekeeper run --until-idle --report - | jq .done
   lanekeeper run --until-idle --history run.jsonl && lanekeeper audit run.jsonl
 
-SIGINT or SIGTERM drains: nothing new starts, what is in flight is waited for, up to `drain`. \
+SIGINT, SIGTERM or SIGHUP (but under nohup) drains: nothing new starts, what is in flight is waited for, up to `drain`. \
 A second signal quits at once; nothing is lost but time.")]
 pub(crate) struct RunArguments {
     /// End when idle: the log's end is reached and nothing is in flight, waiting or pending.

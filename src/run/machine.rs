@@ -4,6 +4,7 @@ use crate::processor::Clock;
 use rustix::time::{ClockId, clock_gettime};
 use std::{
     io,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -33,10 +34,11 @@ impl Clock for MachineClock {
 /// A signal that comes so soon after another is an echo of it.
 const ECHO: Duration = Duration::from_millis(200);
 
-/// SIGINT and SIGTERM.
+/// SIGINT, SIGTERM, and SIGHUP unless this process was started to ignore it (`nohup`).
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hang_up: Option<Signal>,
     told: Option<Instant>,
 }
 
@@ -46,6 +48,11 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hang_up: if ignores_hang_up() {
+                None
+            } else {
+                Some(signal(SignalKind::hangup())?)
+            },
             told: None,
         })
     }
@@ -64,9 +71,16 @@ impl Signals {
     }
 
     async fn any(&mut self) {
+        let hang_up = async {
+            match &mut self.hang_up {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         let more = tokio::select! {
             more = self.interrupt.recv() => more,
             more = self.terminate.recv() => more,
+            more = hang_up => more,
         };
         if more.is_none() {
             // The runtime hands out no more signals: nobody will come.
@@ -75,7 +89,23 @@ impl Signals {
     }
 }
 
-/// Ends with the first SIGINT or SIGTERM. Where signals cannot be waited for, they end the process
+/// Whether SIGHUP is ignored now. Once it is waited for it is not, so the first answer stands.
+fn ignores_hang_up() -> bool {
+    static IGNORES: OnceLock<bool> = OnceLock::new();
+    *IGNORES.get_or_init(|| {
+        let mut found = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: without a new action the call writes the old one to `found` and changes nothing; all
+        // zeroes are a value of that type too, in case that it fails.
+        #[expect(unsafe_code, reason = "no safe interface asks for a signal's action")]
+        let found = unsafe {
+            libc::sigaction(libc::SIGHUP, std::ptr::null(), found.as_mut_ptr());
+            found.assume_init()
+        };
+        found.sa_sigaction == libc::SIG_IGN
+    })
+}
+
+/// Ends with the first SIGINT, SIGTERM or SIGHUP. Where signals cannot be waited for, they end the process
 /// as ever.
 pub async fn terminated() {
     match Signals::new() {
