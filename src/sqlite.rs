@@ -217,6 +217,24 @@ fn work(mut connection: Connection, queue: &mpsc::Receiver<Job>) {
     }
 }
 
+/// Whether a file may become or be ours: there is none, or it is empty, or it is ours. Nothing is
+/// created and nothing changed.
+///
+/// # Errors
+/// It is another program's, of a newer version, or no database. What cannot be told now is no error.
+pub fn recognised(path: &Path) -> Result<(), DatabaseError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    match connect(path, Access::Read) {
+        Err(fault @ (Fault::Foreign { .. } | Fault::Version { .. } | Fault::NotADatabase)) => {
+            let path = path.into();
+            Err(DatabaseError { path, fault })
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 pub(crate) fn connect(path: &Path, access: Access) -> Result<Connection, Fault> {
     if path.as_os_str().is_empty() {
         return Err(Fault::CannotOpen(

@@ -12,9 +12,11 @@ use crate::{
     record::PartitionName,
     source::{
         Source,
-        local::{self, Extent, LocalSource, dead_letter::LocalDeadLetter, lock::Lock},
+        local::{
+            self, Extent, LocalSource, dead_letter::LocalDeadLetter, lock::Lock, log::LogError,
+        },
     },
-    sqlite::Access,
+    sqlite::{self, Access},
     store::{Store, WorkerId},
 };
 use std::{
@@ -191,6 +193,11 @@ fn sources(
         let lock = match locks.entry(one_name(path)) {
             Entry::Occupied(held) => Arc::clone(held.get()),
             Entry::Vacant(free) => {
+                // Else a lock file would stay beside another program's file. A frozen holder may
+                // keep its own file locked: that is the take-over's to say.
+                if !options.take_over {
+                    sqlite::recognised(path).map_err(LogError::File)?;
+                }
                 let lock = if options.take_over {
                     Lock::take_over(path, &config.app, worker.0)?
                 } else {
