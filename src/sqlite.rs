@@ -235,6 +235,21 @@ pub fn recognised(path: &Path) -> Result<(), DatabaseError> {
     }
 }
 
+/// Moves what stands in the write-ahead log into the file itself, so that a copy of the file alone is
+/// whole. Does what it can: where somebody else works on the file, the rest stays where it is.
+pub(crate) fn tidy_up(path: &Path) {
+    /// Nobody waits for others at the end.
+    const PATIENCE: Duration = Duration::from_millis(200);
+    let tidied = connect(path, Access::Existing).and_then(|connection| {
+        connection.busy_timeout(PATIENCE)?;
+        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+        Ok(connection.query_row(sql, [], |_| Ok(()))?)
+    });
+    if let Err(fault) = tidied {
+        tracing::debug!("`{}`: {fault}", path.display());
+    }
+}
+
 pub(crate) fn connect(path: &Path, access: Access) -> Result<Connection, Fault> {
     if path.as_os_str().is_empty() {
         return Err(Fault::CannotOpen(

@@ -5,7 +5,9 @@ use super::{
     recover::{self, Chosen},
 };
 use crate::{
-    config::{Config, DeadLetterConfig, OnGap, Retention, SourceConfig, SourceKind, StartAt},
+    config::{
+        Config, DeadLetterConfig, OnGap, Retention, SourceConfig, SourceKind, StartAt, StoreKind,
+    },
     handler::{DeadLetter, Target},
     history::{History, HistoryFile, Nowhere},
     processor::{Outcome, Parts, Processor, Report, Settings, Stop},
@@ -20,7 +22,7 @@ use crate::{
     store::{Store, WorkerId},
 };
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -38,6 +40,8 @@ pub(crate) struct Worker {
     locks: Vec<Arc<Lock>>,
     history: Option<Arc<HistoryFile>>,
     ends: BTreeMap<PartitionName, u64>,
+    /// Those of logs and store.
+    files: BTreeSet<PathBuf>,
 }
 
 impl Worker {
@@ -75,7 +79,11 @@ impl Worker {
             target,
             options.history.as_deref(),
         )?;
-        Ok(Self { ends, ..built })
+        Ok(Self {
+            ends,
+            files: files(config),
+            ..built
+        })
     }
 
     /// Puts the processor together.
@@ -113,6 +121,7 @@ impl Worker {
             locks: parts.locks,
             history,
             ends: BTreeMap::new(),
+            files: BTreeSet::new(),
         })
     }
 
@@ -129,6 +138,7 @@ impl Worker {
             locks,
             history,
             ends: _,
+            files,
         } = self;
         let name_children = async {
             loop {
@@ -148,6 +158,11 @@ impl Worker {
         if let Some(lost) = history.map(|file| file.lost()).filter(|lost| *lost > 0) {
             tracing::error!("{lost} lines of the history were not written: it proves nothing");
         }
+        if matches!(end.1, Outcome::Idle | Outcome::Drained) {
+            let tidy_up = move || files.iter().for_each(|path| sqlite::tidy_up(path));
+            // The locks are held until then; whether it was done changes nothing.
+            let _ = tokio::task::spawn_blocking(tidy_up).await;
+        }
         end
     }
 }
@@ -163,6 +178,22 @@ pub(super) struct Build {
     pub(super) sources: Sources,
     /// They name the handler's children.
     pub(super) locks: Vec<Arc<Lock>>,
+}
+
+/// The files that this worker writes.
+fn files(config: &Config) -> BTreeSet<PathBuf> {
+    let logs = config
+        .sources
+        .iter()
+        .filter_map(|source| match &source.kind {
+            SourceKind::Local { path, .. } => Some(path),
+            SourceKind::Kafka { .. } | SourceKind::Kinesis { .. } | SourceKind::Sqs { .. } => None,
+        });
+    let store = match &config.store.kind {
+        StoreKind::Local { path } => Some(path),
+        StoreKind::Dynamodb { .. } => None,
+    };
+    logs.chain(store).cloned().collect()
 }
 
 /// The sources, and one lock for each embedded log's file.
