@@ -42,13 +42,14 @@ pub enum Fault {
     #[error("is not a SQLite database: name another file")]
     NotADatabase,
     /// No room on its disk, or in its quota. Nothing was written.
-    #[error("no room to write ({0}): free disk space, the write is repeated")]
+    #[error("no room to write ({0}): free disk space")]
     Full(String),
     /// The operating system failed to read or write.
     #[error("input/output failed: {0}")]
     Io(String),
-    /// Another process holds the write lock for too long. Nothing was written.
-    #[error("is locked by another process ({0})")]
+    /// Another connection, of this process or of another, holds the write lock for too long. Nothing
+    /// was written.
+    #[error("is locked by another connection, of this process or another one ({0})")]
     Busy(String),
     /// The file, or its directory, is not writable. Nothing was written.
     #[error("is read-only: {0}")]

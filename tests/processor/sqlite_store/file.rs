@@ -118,7 +118,7 @@ async fn a_lock_held_for_too_long_is_not_written_and_repeated() {
     other.execute_batch("BEGIN IMMEDIATE").expect("lock");
     let outcome = owner.commit(&commit).await;
     assert!(
-        matches!(&outcome, Err(CommitError::NotWritten(why)) if why.contains("locked by another process")),
+        matches!(&outcome, Err(CommitError::NotWritten(why)) if why.contains("locked by another connection")),
         "{outcome:?}"
     );
     let released = store.release(&owner.partition, owner.fence).await;
