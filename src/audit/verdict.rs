@@ -207,6 +207,18 @@ impl Verdict {
     }
 }
 
+/// `1 worker`, of the name of a count; what is named by a participle or has no plural stays.
+fn counted(name: &str, n: u64) -> String {
+    let one = match name {
+        "retries" => "retry",
+        "violations" | "repeats" | "gaps" | "lines" | "workers" | "partitions" | "claims"
+        | "unclean claims" | "starts" | "chain starts" | "calls" | "commits"
+        | "repeated commits" | "effects" => name.trim_end_matches('s'),
+        _ => name,
+    };
+    format!("{n} {}", if n == 1 { one } else { name })
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for error in &self.errors {
@@ -219,13 +231,13 @@ impl fmt::Display for Verdict {
             writeln!(f, "and {} more violations", self.more)?;
         }
         let figures = self.counts.all().into_iter().filter(|(_, n)| *n > 0);
-        let text: Vec<String> = figures.map(|(name, n)| format!("{n} {name}")).collect();
+        let text: Vec<String> = figures.map(|(name, n)| counted(name, n)).collect();
         writeln!(f, "{}", text.join(", "))?;
         let broken = self.violations.len() as u64 + self.more;
         match (self.errors.is_empty(), broken) {
             (true, 0) => f.write_str("G1 to G8 hold"),
             (false, 0) => f.write_str("no verdict"),
-            (_, n) => write!(f, "broken: {n} violations"),
+            (_, n) => write!(f, "broken: {}", counted("violations", n)),
         }
     }
 }

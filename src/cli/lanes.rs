@@ -25,6 +25,14 @@ pub(crate) use decide::who;
 const SHOW_BYTES_MAX: u64 = 64 << 20;
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  lanekeeper lanes list                                    what stands, and why
+  lanekeeper lanes show --key acct-7                       one of them, with its records
+  lanekeeper lanes retry --key acct-7 --why 'account created' --wait
+  lanekeeper lanes release --all
+
+A decision is written into the store, and the worker that owns the lane acts on it, at once or when it \
+runs again. Until a worker has taken it another one can be decided in its place.")]
 pub(crate) struct LanesArguments {
     #[command(subcommand)]
     command: LanesCommand,

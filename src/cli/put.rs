@@ -4,6 +4,7 @@ use super::{
     Common,
     exit::{CommandError, Exit},
     output,
+    view::counted,
 };
 use crate::{
     config::{Config, LOCAL_FILE, SourceKind},
@@ -32,7 +33,8 @@ const READ_BYTES: usize = 256 << 10;
   lanekeeper put --topic orders --key /customer/id --from-line 4711 requests.jsonl
 
 A record's value is its line's bytes without the line end. With --key each line is JSON whose key is \
-a string (its UTF-8 bytes) or a number (its text as written). Equal keys stay in order, in one \
+a string (its UTF-8 bytes) or a number (its text as written), and a blank one is refused as any other that has \
+none; without --key a blank line is a record with an empty value. Equal keys stay in order, in one \
 partition. Interrupted or failed, it says which lines are in and how to go on.")]
 pub(crate) struct PutArguments {
     /// The log's file [default: the configured source's of that topic, else lanekeeper.db].
@@ -240,15 +242,14 @@ fn tell(options: &Options, summary: &Summary, json: bool) -> Result<(), CommandE
     }
     let bad = match summary.bad {
         0 => String::new(),
-        1 => ", 1 bad line left out".to_owned(),
-        n => format!(", {n} bad lines left out"),
+        n => format!(", {} left out", counted(n, "bad line")),
     };
     output::note(&format!(
-        "{} appended to topic `{}` of `{}` ({} partitions){bad}",
-        super::view::records(summary.records),
+        "{} appended to topic `{}` of `{}` ({}){bad}",
+        counted(summary.records, "record"),
         options.topic,
         options.path.display(),
-        summary.partitions,
+        counted(summary.partitions.into(), "partition"),
     ));
     Ok(())
 }

@@ -111,7 +111,7 @@ pub(crate) fn run(common: &Common, arguments: &RecoverArguments) -> Result<Exit,
     let (end, found) = session::within(work(&config, &options))?;
     let (report, outcome) = end;
     let exit = exit::of_outcome(&outcome, true, &report);
-    tell(&report, &outcome, Advice::Lanes);
+    tell(&report, &outcome, Advice::Lanes(config.order.by));
     if arguments.json {
         output::json(&Document {
             format: 1,

@@ -1,7 +1,10 @@
 //! A run's report for people. For machines it is a document of its own (`--report`).
 
-use super::output::shown;
-use crate::processor::{Report, ReportedLane};
+use super::{output::shown, view::counted};
+use crate::{
+    processor::{Report, ReportedLane},
+    record::OrderBy,
+};
 
 /// Most lanes that are named.
 const LANES_MAX: usize = 10;
@@ -9,8 +12,8 @@ const LANES_MAX: usize = 10;
 /// What follows from lanes that stand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Advice {
-    /// They stand until somebody decides.
-    Lanes,
+    /// They stand until somebody decides; what can be decided depends on the order.
+    Lanes(OrderBy),
     /// They were a replay's own: nothing of them is left.
     Replay,
 }
@@ -31,17 +34,17 @@ pub(crate) fn lines(report: &Report, advice: Advice) -> Vec<String> {
     }
     let seconds = report.elapsed_ms as f64 / 1_000.0;
     let mut lines = vec![format!(
-        "{}; {} tries, {} retries, at most {} calls in flight; {seconds:.1} s, {:.1} records/s",
+        "{}; {}, {}, at most {} in flight; {seconds:.1} s, {:.1} records/s",
         parts.join(", "),
-        report.tries,
-        report.retries,
-        report.in_flight_peak,
+        counted(report.tries, "try"),
+        counted(report.retries, "retry"),
+        counted(report.in_flight_peak.into(), "call"),
         report.records_per_second,
     )];
     if report.fenced > 0 {
         lines.push(format!(
-            "{} writes were refused: another worker owns the partitions",
-            report.fenced
+            "{} refused: another worker owns the partitions",
+            counted(report.fenced, "write")
         ));
     }
     let lanes = (report.stopped_lanes.iter().map(|lane| ("stopped", lane)))
@@ -53,28 +56,38 @@ pub(crate) fn lines(report: &Report, advice: Advice) -> Vec<String> {
             .map(|(state, lane)| self::lane(state, lane)),
     );
     if count > LANES_MAX {
-        lines.push(format!("and {} more lanes", count - LANES_MAX));
+        let more = counted((count - LANES_MAX) as u64, "more lane");
+        lines.push(format!("and {more}"));
     }
     if count > 0 {
-        lines.push(match advice {
-            Advice::Lanes => "`lanekeeper lanes list` shows them, `lanekeeper lanes retry|skip|park|release` decides"
-                .to_owned(),
-            Advice::Replay => "they stopped in this replay only: mend what is wrong, and replay them from there by `--key` and `--from`"
-                .to_owned(),
-        });
+        let order = match advice {
+            Advice::Lanes(order) => order,
+            Advice::Replay => {
+                lines.push("they stopped in this replay only: mend what is wrong, and replay them from there by `--key` and `--from`".to_owned());
+                return lines;
+            }
+        };
+        let verbs = match (report.stopped_lanes.is_empty(), order) {
+            (true, _) => "release|skip",
+            (false, OrderBy::Partition) => "retry|skip",
+            (false, OrderBy::Key) if report.parked_lanes.is_empty() => "retry|skip|park",
+            (false, OrderBy::Key) => "retry|skip|park|release",
+        };
+        lines.push(format!(
+            "`lanekeeper lanes list` shows them, `lanekeeper lanes {verbs}` decides"
+        ));
     }
     lines
 }
 
 fn lane(state: &str, lane: &ReportedLane) -> String {
-    let attempts = if lane.attempts == 1 { "try" } else { "tries" };
     format!(
-        "{state}: {}/{}, key {}, at {}, {} {attempts}: {}",
+        "{state}: {}/{}, key {}, at {}, {}: {}",
         lane.source,
         lane.partition,
         shown(&lane.key),
         lane.position,
-        lane.attempts,
+        counted(lane.attempts.into(), "try"),
         shown(&lane.error)
     )
 }

@@ -59,7 +59,7 @@ pub(crate) fn run(common: &Common, arguments: &RunArguments) -> Result<Exit, Com
         Ok(session.drive(&config, worker, Shows::Standing).await)
     })?;
     let exit = exit::of_outcome(&outcome, arguments.until_idle, &report);
-    tell(&report, &outcome, Advice::Lanes);
+    tell(&report, &outcome, Advice::Lanes(config.order.by));
     reporting.write(&report)?;
     Ok(exit)
 }

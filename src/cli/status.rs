@@ -6,7 +6,7 @@ use super::{
     exit::CommandError,
     machine::{host, is_running},
     output::{self, ago, moment, shown, table},
-    view::{LaneView, all_lanes, lane_text, records},
+    view::{LaneView, all_lanes, counted, lane_text, records},
 };
 use crate::{
     config::{Config, SourceKind},
@@ -321,7 +321,8 @@ impl Seen {
         let unknown = self.partitions.iter().filter(|p| p.lag().is_none()).count();
         let _ = write!(out, "  {} not settled", records(self.lag()));
         if unknown > 0 {
-            let _ = write!(out, ", and in {unknown} partitions nobody knows how many");
+            let unknown = counted(unknown as u64, "partition");
+            let _ = write!(out, ", and in {unknown} nobody knows how many");
         }
         out.push('\n');
         for partition in &self.partitions {
@@ -355,7 +356,10 @@ fn worker_row(item: &WorkerItem, now: i64) -> Vec<String> {
     let state = match (is_alive(item, now), item.fenced) {
         (false, _) => "gone without a word".to_owned(),
         (true, 0) => String::new(),
-        (true, n) => format!("{n} writes refused: another worker owns its partitions"),
+        (true, n) => format!(
+            "{} refused: another worker owns its partitions",
+            counted(n, "write")
+        ),
     };
     vec![
         short(item),

@@ -1,6 +1,6 @@
 //! `lanekeeper store`: creates the store, or removes an app from it.
 
-use super::{Common, block_on, exit::CommandError, output, status::is_alive};
+use super::{Common, block_on, exit::CommandError, output, status::is_alive, view::counted};
 use crate::{
     config::{Config, SourceKind},
     run::{Locks, Selection, namespace_store, open_store},
@@ -11,6 +11,9 @@ use crate::{
 use clap::{Args, Subcommand};
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  lanekeeper store init -c lanekeeper.toml
+  lanekeeper store forget billing --yes")]
 pub(crate) struct StoreArguments {
     #[command(subcommand)]
     command: StoreCommand,
@@ -87,9 +90,9 @@ fn forget(mut config: Config, app: &str, yes: bool) -> Result<(), CommandError> 
             .map(|(_, lanes)| lanes.len() as u64)
             .sum();
         let what = format!(
-            "checkpoints of {} partitions, {lanes} stopped or parked lanes with their records, and \
-             all values of app `{app}`",
-            partitions.len()
+            "checkpoints of {}, {} with their records, and all values of app `{app}`",
+            counted(partitions.len() as u64, "partition"),
+            counted(lanes, "stopped or parked lane"),
         );
         if !yes {
             return Err(CommandError::Usage(format!(

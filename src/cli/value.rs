@@ -9,6 +9,9 @@ use serde_json::json;
 const PAGE: usize = 1_000;
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  lanekeeper value list accounts
+  lanekeeper value get accounts acct-7")]
 pub(crate) struct ValueArguments {
     #[command(subcommand)]
     command: ValueCommand,

@@ -117,14 +117,13 @@ pub(crate) fn key_text(lane: &LaneKey) -> String {
 
 /// A lane for people: where it stands and why, in a few lines.
 pub(crate) fn lane_text(partition: &PartitionName, item: &LaneItem, now: i64) -> String {
-    let tries = if item.attempts == 1 { "try" } else { "tries" };
     let mut out = format!(
-        "  {} {partition}, {}, at {} since {} ago, {} {tries}",
+        "  {} {partition}, {}, at {} since {} ago, {}",
         state_name(item.state),
         key_text(&item.lane),
         item.head,
         ago(now, item.since),
-        item.attempts,
+        counted(item.attempts.into(), "try"),
     );
     if item.count > 0 {
         out.push_str(&format!(", {} in its chain", records(item.count)));
@@ -149,10 +148,15 @@ pub(crate) fn lane_text(partition: &PartitionName, item: &LaneItem, now: i64) ->
 }
 
 pub(crate) fn records(count: u64) -> String {
-    if count == 1 {
-        "1 record".to_owned()
-    } else {
-        format!("{count} records")
+    counted(count, "record")
+}
+
+/// `1 lane`, `2 lanes`, `2 retries`: for words that end in `y` or take an `s`.
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    match (count, what.strip_suffix('y')) {
+        (1, _) => format!("1 {what}"),
+        (_, Some(stem)) => format!("{count} {stem}ies"),
+        (_, None) => format!("{count} {what}s"),
     }
 }
 

@@ -62,6 +62,16 @@ fn bad_lines_are_named_and_nothing_is_lost() {
 }
 
 #[test]
+fn lines_are_counted_from_1() {
+    let world = World::new();
+    let args: Vec<&str> = PUT.iter().copied().chain(["--from-line", "0"]).collect();
+    let ended = world.with_input(&args, b"{\"k\":\"a\"}\n");
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("0 is not in 1.."), "{}", ended.stderr);
+    assert!(!world.path("lanekeeper.db").exists(), "nothing went in");
+}
+
+#[test]
 fn the_number_of_partitions_is_fixed() {
     let world = World::new();
     world.put("{\"k\":\"a\"}\n");

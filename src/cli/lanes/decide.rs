@@ -251,7 +251,7 @@ pub(crate) fn who() -> String {
         .filter(|name| !name.is_empty());
     format!(
         "{}@{}",
-        user.unwrap_or_else(|| "unknown".to_owned()),
+        user.unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw())),
         crate::cli::machine::host()
     )
 }

@@ -313,6 +313,9 @@ impl Put<'_> {
         let Some(from) = &self.options.key else {
             return Ok(None);
         };
+        if lines.line().trim_ascii().is_empty() {
+            return Err("it is blank, and with a key each line is a JSON record".to_owned());
+        }
         match from.extract(lines.line()) {
             Ok(key) => Ok(Some(key)),
             Err(key::KeyError::Absent(_) | key::KeyError::NoKey { .. }) if self.options.no_key => {

@@ -190,7 +190,11 @@ fn a_bad_line_ends_it_and_says_how_to_go_on() {
         ),
         (
             b"",
-            "line 3 is no record: it is not JSON: EOF while parsing a value",
+            "line 3 is no record: it is blank, and with a key each line is a JSON record",
+        ),
+        (
+            b" \t",
+            "line 3 is no record: it is blank, and with a key each line is a JSON record",
         ),
         (
             b"{\"x\":1}",
