@@ -239,6 +239,11 @@ impl Processor {
                 .map_or(owned.left, |id| Some(self.standing(id, owned)))
                 .unwrap_or_default();
             for item in owned.lanes.values() {
+                // Released: its records have their attempts before them.
+                if item.state == LaneState::Draining {
+                    report.held += item.count;
+                    continue;
+                }
                 let lane = ReportedLane {
                     source: name.source.to_string(),
                     partition: name.partition.to_string(),

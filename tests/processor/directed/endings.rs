@@ -9,10 +9,11 @@ use lanekeeper::{
     handler::Failure,
     processor::{Outcome, Settings, Stop},
     store::{
-        LaneState,
+        LaneState, Verb,
         memory::{Call, Weather},
     },
 };
+use partitions::Then;
 
 #[tokio::test(start_paused = true)]
 async fn g8_after_a_clean_stop_nothing_runs_again() {
@@ -136,5 +137,30 @@ async fn g8_nothing_is_released_while_a_failed_attempt_is_not_durable() {
     let item = world.item("b").expect("it stands");
     assert_eq!((item.state, item.attempts), (LaneState::Stopped, 2));
     worker.drain().await;
+    world.holds();
+}
+
+#[tokio::test(start_paused = true)]
+async fn g10_the_head_of_a_released_chain_is_not_reported_as_failed() {
+    let world = World::new(|tried| match (tried.position, tried.nth) {
+        (1, 1) => Act::fails(Failure::reject("no")),
+        _ => Act::done().takes(secs(2)),
+    });
+    world.append((1..=4).map(|n| (n, "a")));
+    let mut rules = settings();
+    rules.failure.then = Then::Park;
+    let worker = world.start(Seat::new(1, rules));
+    let parked = |w: &World| w.item("a").is_some_and(|item| item.count == 4);
+    world.until("the park", parked).await;
+    let item = world.item("a").expect("parked");
+    world.decide(&item, Verb::Release).await.expect("offered");
+    world
+        .until("the release", |w| w.calls_of(1).len() == 2)
+        .await;
+    let (report, _) = worker.drain().await;
+    let item = world.item("a").expect("it drains");
+    assert_eq!((item.state, item.count), (LaneState::Draining, 3));
+    assert_eq!((report.done, report.parked, report.held), (1, 0, 3));
+    assert!(report.parked_lanes.is_empty(), "{:?}", report.parked_lanes);
     world.holds();
 }
