@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{audit::Audit, history::ReadError};
 use clap::Args;
-use std::path::PathBuf;
+use std::{os::unix::fs::MetadataExt as _, path::PathBuf};
 
 #[derive(Args)]
 #[command(after_help = "Example:
@@ -25,7 +25,19 @@ pub(crate) struct AuditArguments {
 
 pub(crate) fn run(arguments: &AuditArguments) -> Result<Exit, CommandError> {
     let mut audit = Audit::new();
+    let mut seen = Vec::new();
     for file in &arguments.files {
+        // Read twice, every start of it would overlap with itself.
+        if let Ok(metadata) = file.metadata() {
+            let id = (metadata.dev(), metadata.ino());
+            if seen.contains(&id) {
+                return Err(CommandError::Usage(format!(
+                    "`{}` is given twice: name each history once",
+                    file.display()
+                )));
+            }
+            seen.push(id);
+        }
         audit
             .add_file(file)
             .map_err(|error: ReadError| CommandError::Usage(error.to_string()))?;
