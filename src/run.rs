@@ -26,6 +26,8 @@ pub use recover::Selection;
 pub(crate) use replay::{Locks, Replay, Span, namespace_store};
 pub use target::{TargetError, target};
 pub(crate) use worker::Worker;
+#[cfg(feature = "cli")]
+pub(crate) use worker::local_settings;
 
 /// How a worker runs, beside its configuration.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

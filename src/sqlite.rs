@@ -256,6 +256,12 @@ pub(crate) fn connect(path: &Path, access: Access) -> Result<Connection, Fault> 
             "the path is empty: name a file".to_owned(),
         ));
     }
+    if path.is_dir() {
+        // SQLite may open one, and fail at the first read.
+        return Err(Fault::CannotOpen(
+            "it is a directory: name a file in it".to_owned(),
+        ));
+    }
     let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
     flags |= match access {
         Access::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
@@ -354,9 +360,7 @@ fn cannot_open(path: &Path, access: Access, error: rusqlite::Error) -> Fault {
     let directory = path
         .parent()
         .map_or_else(|| PathBuf::from("."), Path::to_owned);
-    let why = if path.is_dir() {
-        "it is a directory: name a file in it".to_owned()
-    } else if !directory.is_dir() {
+    let why = if !directory.is_dir() {
         format!(
             "there is no directory `{}`: create it, or name another file",
             directory.display()

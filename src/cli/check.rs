@@ -6,7 +6,7 @@ use super::{
     ends::{LogEnd, log_ends},
     exit::{self, CommandError, Exit},
     output,
-    view::records,
+    view::counted,
 };
 use crate::{
     config::{Config, HandlerKind, SourceConfig, SourceKind, StoreKind, duration_text, size_text},
@@ -19,11 +19,13 @@ use clap::Args;
 use serde::Serialize;
 use std::{collections::BTreeSet, path::Path};
 
+mod places;
+
 #[derive(Args)]
 #[command(after_help = "Example:\n  lanekeeper check -c lanekeeper.toml
 
 It exits 0 when a run could start, 2 when the configuration must be changed, 4 when something is out \
-of reach. It creates nothing.")]
+of reach. It creates nothing, so that a full disk is not seen.")]
 pub(crate) struct CheckArguments {
     /// Print one JSON document.
     #[arg(long)]
@@ -113,7 +115,7 @@ impl Findings {
         self.handler(config);
         self.store(config);
         for source in &config.sources {
-            self.source(source);
+            self.source(config, source);
         }
         self.locks(config);
     }
@@ -143,10 +145,11 @@ impl Findings {
         let StoreKind::Local { path } = &config.store.kind else {
             return;
         };
-        if !path.exists() {
+        if is_new(path) {
             self.new_file("store", path);
             return;
         }
+        self.writable("store", path);
         // A file without the store's tables is well: a run adds them, this does not.
         let found = match SqliteStore::is_missing(path) {
             Ok(true) => Ok(SqliteStore::description(path, &config.app)),
@@ -162,7 +165,15 @@ impl Findings {
         }
     }
 
-    /// A file that a run would create.
+    /// Whether this user may write a file that is there.
+    fn writable(&mut self, what: &str, path: &Path) {
+        if !path.is_dir() && rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_err() {
+            let message = format!("`{}` is not writable for this user", path.display());
+            self.wrong(what, message, Exit::OutOfReach);
+        }
+    }
+
+    /// A file that a run would create, or that is empty still.
     fn new_file(&mut self, what: &str, path: &Path) {
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -179,17 +190,21 @@ impl Findings {
         } else {
             self.note(
                 what,
-                format!("`{file}` is not there yet: `run` or `put` creates it"),
+                if path.exists() {
+                    format!("`{file}` is empty: `run` or `put` makes it a store")
+                } else {
+                    format!("`{file}` is not there yet: `run` or `put` creates it")
+                },
             );
         }
     }
 
-    fn source(&mut self, source: &SourceConfig) {
+    fn source(&mut self, config: &Config, source: &SourceConfig) {
         let what = format!("sources.{}", source.name);
         let SourceKind::Local { path, topic, .. } = &source.kind else {
             return;
         };
-        if !path.exists() {
+        if is_new(path) {
             self.new_file(&what, path);
             return;
         }
@@ -207,17 +222,34 @@ impl Findings {
                 self.ok(
                     &what,
                     format!(
-                        "topic `{topic}` of `{}`: {} in {} partitions",
+                        "topic `{topic}` of `{}`: {} in {}",
                         path.display(),
-                        records(held),
-                        ends.len()
+                        counted(held, "record"),
+                        counted(ends.len() as u64, "partition")
                     ),
                 );
+                self.places(&what, config, source);
             }
             Err(error) => {
                 let error = exit::log_error(&error, error.to_string());
                 self.wrong(&what, error.to_string(), error.exit());
             }
+        }
+    }
+
+    /// Whether the log is the one that the checkpoints are of, and holds what they need.
+    fn places(&mut self, what: &str, config: &Config, source: &SourceConfig) {
+        match places::foreseen(config, source) {
+            Ok(all) => {
+                for place in all {
+                    match place {
+                        Ok(gap) => self.note(what, gap),
+                        Err(error) => self.wrong(what, error, Exit::OutOfReach),
+                    }
+                }
+            }
+            // What is wrong with the store is said of the store.
+            Err(error) => tracing::debug!("{what}: checkpoints could not be read: {error}"),
         }
     }
 
@@ -233,6 +265,13 @@ impl Findings {
             })
             .collect();
         for path in paths {
+            if let Err(error) = Lock::is_writable(path, &config.app) {
+                // Without its folder there is no log either, which is said above.
+                if path.exists() {
+                    self.wrong("lock", error.to_string(), Exit::OutOfReach);
+                }
+                continue;
+            }
             match Lock::named_holder(path, &config.app) {
                 Some(holder) if holder.works() => self.note(
                     "lock",
@@ -277,6 +316,11 @@ impl Findings {
         }
         Ok(exit)
     }
+}
+
+/// A file that is not there, or has nothing in it.
+fn is_new(path: &Path) -> bool {
+    !path.exists() || (path.is_file() && path.metadata().is_ok_and(|file| file.len() == 0))
 }
 
 fn held(end: &LogEnd) -> u64 {

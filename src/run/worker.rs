@@ -258,6 +258,20 @@ pub(super) fn one_name(path: &Path) -> PathBuf {
     whole.unwrap_or_else(|_| path.to_owned())
 }
 
+/// What a local source of a configuration is opened with; `None`: it is of another type.
+#[cfg(feature = "cli")]
+pub(crate) fn local_settings(config: &Config, source: &SourceConfig) -> Option<local::Settings> {
+    let SourceKind::Local {
+        path,
+        topic,
+        retention,
+    } = &source.kind
+    else {
+        return None;
+    };
+    Some(settings(config, source, path, topic, *retention))
+}
+
 pub(super) fn settings(
     config: &Config,
     source: &SourceConfig,

@@ -20,6 +20,8 @@ pub mod lock;
 pub mod log;
 pub mod put;
 mod reader;
+#[cfg(feature = "cli")]
+pub(crate) use reader::foreseen;
 
 /// Which topic is read, and how.
 #[derive(Clone, PartialEq, Eq, Debug)]

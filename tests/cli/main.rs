@@ -11,6 +11,7 @@ mod demo;
 mod help;
 mod import;
 mod lanes;
+mod newcomer;
 mod put;
 mod recover;
 mod refused;

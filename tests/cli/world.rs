@@ -222,9 +222,15 @@ impl World {
 
     /// Starts a command that goes on.
     pub(crate) fn start(&self, args: &[&str]) -> Running {
+        self.start_as(self.command(args))
+    }
+
+    /// As [`World::start`], by another program.
+    pub(crate) fn start_as(&self, mut command: Command) -> Running {
         let log = fs::File::create(self.path("running.log")).expect("log");
-        let mut command = self.command(args);
         let child = command
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

@@ -252,6 +252,21 @@ impl Lock {
         same_file(&self.file, &self.path)
     }
 
+    /// Whether the lock file could be written, without creating it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn is_writable(path: &Path, app: &str) -> Result<(), LockError> {
+        let path = lock_path(path, app)?;
+        if path.exists() {
+            let opened = OpenOptions::new().read(true).write(true).open(&path);
+            return opened.map(drop).map_err(io_error("open", &path));
+        }
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        rustix::fs::access(folder, rustix::fs::Access::WRITE_OK)
+            .map_err(|error| io_error("create", &path)(error.into()))
+    }
+
     /// Who holds the lock now, as the file says; `None` where it says nothing that can be read.
     pub fn named_holder(path: &Path, app: &str) -> Option<Holder> {
         read(&mut File::open(lock_path(path, app).ok()?).ok()?)

@@ -29,6 +29,8 @@ use tokio::sync::{
 mod cursor;
 mod partition;
 mod place;
+#[cfg(feature = "cli")]
+pub(crate) use place::foreseen;
 mod upkeep;
 
 /// Waits while there is nothing to do, doubled from the first to the last.

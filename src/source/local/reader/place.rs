@@ -32,6 +32,18 @@ pub(super) fn frontier_of(checkpoint: Option<&Checkpoint>) -> u64 {
         .map_or(0, |start| start.saturating_sub(1))
 }
 
+/// What a run with this checkpoint would be told, where it does not simply go on: why it would not
+/// start, or what it would go on without.
+pub(crate) fn foreseen(
+    log: &Log,
+    topic: &Topic,
+    partition: u32,
+    settings: &Settings,
+    checkpoint: Option<&Checkpoint>,
+) -> Result<Option<String>, SourceError> {
+    place(log, topic, partition, settings, checkpoint).map(|placed| placed.gap)
+}
+
 /// Places a reader.
 pub(super) fn place(
     log: &Log,
