@@ -1,6 +1,7 @@
 //! What goes into the engine and what comes out: plain data that borrows nothing.
 
-use core::{num::NonZeroU32, time::Duration};
+use crate::id::Id;
+use core::time::Duration;
 
 /// A moment on the shell's monotonic clock, as the time since an origin of its choice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
@@ -9,25 +10,16 @@ pub struct Time(pub Duration);
 /// One assignment of a partition. A later assignment of the same partition has another id, so a
 /// stale id is told apart and never acts on its successor.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct PartitionId {
-    pub(crate) slot: u32,
-    pub(crate) generation: NonZeroU32,
-}
+pub struct PartitionId(pub(crate) Id);
 
 /// One thing that is out: a try, a change that waits to be durable, a publication. A stale ticket
 /// is told apart, never trusted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Ticket {
-    pub(crate) slot: u32,
-    pub(crate) generation: NonZeroU32,
-}
+pub struct Ticket(pub(crate) Id);
 
 /// A lane for as long as the engine knows it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct LaneId {
-    pub(crate) slot: u32,
-    pub(crate) generation: NonZeroU32,
-}
+pub struct LaneId(pub(crate) Id);
 
 /// What became of a pushed record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -141,11 +141,8 @@ impl<R: Item> Engine<R> {
 
     fn load_more(&mut self, at: u32) {
         let reached = self.is_reached(at);
+        let id = self.lanes.id(at);
         let lane = &mut self.lanes[at];
-        let id = LaneId {
-            slot: at,
-            generation: lane.generation,
-        };
         let standing = lane.standing;
         let Some(aside) = &mut lane.aside else { return };
         let leaves = matches!(aside.wanted, Some(Change::Skip | Change::DeadLettered));

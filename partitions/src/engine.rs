@@ -2,10 +2,11 @@
 
 use crate::backoff::{Health, Jitter};
 use crate::careful::Caution;
+use crate::id::next_generation;
 use crate::lane::{Lanes, Load, Standing};
 use crate::partition::{Partition, Starved};
 use crate::revoke::Ghost;
-use crate::ticket::{Kind, Tickets, next_generation};
+use crate::ticket::{Kind, Tickets};
 use crate::wait::Timers;
 use crate::window::{CHAIN, Entries, Entry, NIL, Window, index};
 use crate::{Action, Figures, Item, LaneId, Limits, PartitionId, Resume, Ticket, Time};
@@ -69,10 +70,11 @@ impl<R: Item> Engine<R> {
 
     /// The partition's slot, unless the assignment is over.
     pub(crate) fn slot(&self, id: PartitionId) -> Option<u32> {
+        let slot = id.0.slot();
         self.partitions
-            .get(id.slot as usize)
-            .is_some_and(|part| part.assigned && part.generation == id.generation)
-            .then_some(id.slot)
+            .get(slot as usize)
+            .is_some_and(|part| part.is_assigned_as(id))
+            .then_some(slot)
     }
 
     pub(crate) fn part(&self, id: PartitionId) -> Option<&Partition<R::Position>> {

@@ -1,7 +1,8 @@
 //! Lanes: one slab over all partitions. What only failed, held or parked lanes need is set aside.
 
+use crate::id::{Id, next_generation};
 use crate::window::{Entries, NIL, index};
-use crate::{Change, Decision, Item, LaneId, Time, keys::Keys, ticket::next_generation};
+use crate::{Change, Decision, Item, LaneId, Time, keys::Keys};
 use alloc::{boxed::Box, vec::Vec};
 use core::num::NonZeroU32;
 use core::ops::{Index, IndexMut};
@@ -312,17 +313,15 @@ impl<P> Lanes<P> {
     }
 
     pub(crate) fn id(&self, at: u32) -> LaneId {
-        LaneId {
-            slot: at,
-            generation: self[at].generation,
-        }
+        LaneId(Id::new(at, self[at].generation))
     }
 
     pub(crate) fn find_id(&self, id: LaneId) -> Option<u32> {
+        let at = id.0.slot();
         self.slots
-            .get(id.slot as usize)
-            .is_some_and(|lane| lane.generation == id.generation && lane.partition != NIL)
-            .then_some(id.slot)
+            .get(at as usize)
+            .is_some_and(|lane| Id::new(at, lane.generation) == id.0 && lane.partition != NIL)
+            .then_some(at)
     }
 
     /// Puts an entry behind the lane's last.

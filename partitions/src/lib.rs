@@ -164,7 +164,7 @@
 //! `engine` holds the state. Facts arrive in `intake` (partitions, records), `answer` (tries),
 //! `publish`, `chain`, `commit`, `decide`, `revoke` and `wait` (time); `schedule` has [`Engine::poll`]
 //! and what starts next; `persist` offers changes and acts on durable ones. The data below them:
-//! `window` (a partition's records and its frontier), `lane`, `keys`, `ticket`, `partition`,
+//! `window` (a partition's records and its frontier), `lane`, `keys`, `ticket`, `id`, `partition`,
 //! `backoff`.
 //!
 //! Every lane with nothing out passes through `go_on` (in `schedule`), which alone decides its next
@@ -181,6 +181,7 @@ mod chain;
 mod commit;
 mod decide;
 mod engine;
+mod id;
 mod intake;
 mod keys;
 mod lane;

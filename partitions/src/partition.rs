@@ -1,5 +1,6 @@
 //! What the engine keeps of one assignment.
 
+use crate::id::Id;
 use crate::window::{NIL, Window};
 use crate::{LaneId, Limits, PartitionId, Resume, careful::Careful, lane::Lanes};
 use alloc::{
@@ -175,10 +176,12 @@ impl<P: Ord + Clone> Partition<P> {
     }
 
     pub(crate) fn id(&self, slot: u32) -> PartitionId {
-        PartitionId {
-            slot,
-            generation: self.generation,
-        }
+        PartitionId(Id::new(slot, self.generation))
+    }
+
+    #[inline]
+    pub(crate) fn is_assigned_as(&self, id: PartitionId) -> bool {
+        self.assigned && self.id(id.0.slot()) == id
     }
 
     /// Records that may be started before the next commit is durable.

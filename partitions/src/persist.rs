@@ -56,7 +56,7 @@ impl<R: Item> Engine<R> {
     pub(crate) fn offer_lending(&mut self, at: u32, change: Change, lent: (u32, u32)) {
         let slot = self.lanes[at].partition;
         let ticket = self.tickets.issue(Kind::Persist(change), (slot, at), lent);
-        self.put_out(at, ticket.slot, change);
+        self.put_out(at, ticket.0.slot(), change);
     }
 
     fn put_out(&mut self, at: u32, slot: u32, change: Change) {

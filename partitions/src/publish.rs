@@ -31,7 +31,7 @@ impl<R: Item> Engine<R> {
             .tickets
             .issue(Kind::Publish, (slot, at), (self.front_of(at), 1));
         self.lanes[at].front = Front::Publishing;
-        self.lanes[at].ticket = ticket.slot;
+        self.lanes[at].ticket = ticket.0.slot();
         let lane = self.lanes.id(at);
         self.outbox.push_back(Action::Publish {
             ticket,

@@ -41,7 +41,8 @@ impl<R: Item> Engine<R> {
         for at in entries {
             self.entries.remove(at);
         }
-        self.partitions[slot as usize] = Partition::unassigned(partition.generation);
+        let generation = self.partitions[slot as usize].generation;
+        self.partitions[slot as usize] = Partition::unassigned(generation);
         self.ring.retain(|&other| other != slot);
         self.outbox.retain(|action| action.partition() != partition);
     }

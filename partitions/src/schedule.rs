@@ -11,7 +11,7 @@ impl<R: Item> Engine<R> {
         loop {
             if let Some(action) = self.outbox.pop_front() {
                 if let Action::Gone(partition) = action {
-                    self.partitions[partition.slot as usize].gone_queued = false;
+                    self.partitions[partition.0.slot() as usize].gone_queued = false;
                 }
                 return Some(action);
             }
@@ -101,7 +101,7 @@ impl<R: Item> Engine<R> {
         self.in_flight += 1;
         let lane = &mut self.lanes[lane];
         lane.front = Front::Trying;
-        lane.ticket = ticket.slot;
+        lane.ticket = ticket.0.slot();
         Some(Action::Start {
             ticket,
             partition: part.id(slot),

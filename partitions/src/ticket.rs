@@ -1,5 +1,6 @@
 //! What is out: tries, changes on their way into the store, publications.
 
+use crate::id::{Id, next_generation};
 use crate::{Change, Rest, Ticket, window::NIL, window::index};
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
@@ -86,23 +87,21 @@ impl Tickets {
         } else {
             self.slots.push(out);
         }
-        Ticket { slot, generation }
+        Ticket(Id::new(slot, generation))
     }
 
     /// The ticket's slot, unless it is stale.
     #[inline]
     pub(crate) fn find(&self, ticket: Ticket) -> Option<u32> {
+        let slot = ticket.0.slot();
         self.slots
-            .get(ticket.slot as usize)
-            .is_some_and(|out| out.generation == ticket.generation && out.kind != Kind::Free)
-            .then_some(ticket.slot)
+            .get(slot as usize)
+            .is_some_and(|out| Id::new(slot, out.generation) == ticket.0 && out.kind != Kind::Free)
+            .then_some(slot)
     }
 
     pub(crate) fn name(&self, slot: u32) -> Ticket {
-        Ticket {
-            slot,
-            generation: self.get(slot).generation,
-        }
+        Ticket(Id::new(slot, self.get(slot).generation))
     }
 
     #[inline]
@@ -126,9 +125,4 @@ impl Tickets {
         self.free = slot;
         ended
     }
-}
-
-/// Wraps round after four billion uses of one slot, past the one value that is not allowed.
-pub(crate) fn next_generation(generation: NonZeroU32) -> NonZeroU32 {
-    generation.checked_add(1).unwrap_or(NonZeroU32::MIN)
 }

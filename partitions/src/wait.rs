@@ -83,11 +83,11 @@ impl<R: Item> Engine<R> {
 
     fn expire(&mut self, due: Due) {
         match due {
-            Due::Ghost(ticket) => self.end_ghost(ticket.slot),
-            Due::Lane(id) if self.lanes[id.slot].front == Front::Quarantined => {
-                self.answered(self.lanes[id.slot].ticket);
+            Due::Ghost(ticket) => self.end_ghost(ticket.0.slot()),
+            Due::Lane(id) if self.lanes[id.0.slot()].front == Front::Quarantined => {
+                self.answered(self.lanes[id.0.slot()].ticket);
             }
-            Due::Lane(id) => self.end_wait(id.slot),
+            Due::Lane(id) => self.end_wait(id.0.slot()),
         }
     }
 
@@ -130,7 +130,7 @@ impl<R: Item> Engine<R> {
             .filter_map(|&Reverse((at, due))| match due {
                 Due::Lane(id) => {
                     self.counts(at, due)?;
-                    let lane = &self.lanes[id.slot];
+                    let lane = &self.lanes[id.0.slot()];
                     (lane.front == Front::Waiting
                         && self.partitions[lane.partition as usize].may_start(&self.limits))
                     .then_some((at, id))
@@ -139,7 +139,7 @@ impl<R: Item> Engine<R> {
             })
             .min();
         if let Some((_, id)) = next {
-            self.end_wait(id.slot);
+            self.end_wait(id.0.slot());
         }
     }
 
