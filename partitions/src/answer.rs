@@ -2,7 +2,7 @@
 
 use crate::lane::{Aside, Front, Standing};
 use crate::ticket::Kind;
-use crate::window::{CHAIN, NIL, SINGLE};
+use crate::window::{ANNOUNCED, CHAIN, NIL, SINGLE};
 use crate::{Answer, Change, Engine, Item, Rest, Stops, Then, Ticket, zoo::Bug};
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -15,21 +15,15 @@ impl<R: Item> Engine<R> {
             return;
         };
         let out = self.tickets.get(slot);
-        if out.kind == Kind::Ghost {
-            self.judge_target(slot, &answer);
-            self.complete_ghost(slot, answer.quarantine);
-            return;
-        }
-        if out.kind != Kind::Try {
-            debug_assert!(false, "a try was completed twice");
-            return;
-        }
-        let (partition, lane, first, len) = (out.partition, out.lane, out.first, out.len);
-        if self.partitions[partition as usize].careful.is_some() || self.caution.is_busy() {
+        // A death would now say nothing of it.
+        if out.kind == Kind::Try && self.entries[out.first].is(ANNOUNCED) {
+            let (lane, first) = (out.lane, out.first);
             self.unannounce(lane, first, true);
         }
-        self.judge_target(slot, &answer);
-        if answer.done >= len && !answer.with_effects && answer.quarantine.is_zero() {
+        let out = self.tickets.get(slot);
+        let all = answer.done >= out.len && !answer.with_effects && answer.quarantine.is_zero();
+        if all && out.kind == Kind::Try {
+            self.health.answered();
             self.complete_all(slot);
         } else {
             self.complete_some(slot, &answer);
@@ -37,25 +31,64 @@ impl<R: Item> Engine<R> {
     }
 
     /// The main path: the run is done and nothing has to be durable first.
-    fn complete_all(&mut self, slot: u32) {
-        let out = self.tickets.get(slot);
-        let (partition, lane, len) = (out.partition, out.lane, out.len);
-        self.tickets.end(slot);
-        for _ in 0..len {
-            self.pass(lane, false);
+    #[inline]
+    fn complete_all(&mut self, ticket: u32) {
+        let out = self.tickets.get(ticket);
+        let (slot, at, mut next, len) = (out.partition, out.lane, out.first, out.len);
+        self.tickets.free(ticket);
+        if self.lanes[at].aside.is_some() {
+            self.pass_aside(at, len);
         }
-        self.in_flight -= 1;
-        let part = &mut self.partitions[partition as usize];
+        let lane = &mut self.lanes[at];
+        let part = &mut self.partitions[slot as usize];
+        if lane.aside.is_none() {
+            // The run began with the lane's head.
+            for _ in 0..len {
+                let entry = next;
+                next = self.entries[entry].lane_next;
+                part.settle(&mut self.entries, entry);
+                self.entries.remove(entry);
+            }
+            lane.head = next;
+        }
+        lane.ticket = NIL;
+        lane.front = Front::Idle;
         part.tries -= 1;
         part.records_out -= u64::from(len);
         part.unflushed += u64::from(len);
-        self.lanes[lane].ticket = NIL;
-        self.calm(lane);
-        self.reopen_front(lane);
-        self.join_ring(partition);
+        self.in_flight -= 1;
+        if part.wants_memory() {
+            self.check_intake(slot);
+        }
+        self.join_ring(slot);
+        self.go_on(at);
     }
 
+    #[cold]
+    fn pass_aside(&mut self, lane: u32, records: u32) {
+        for _ in 0..records {
+            self.pass(lane, false);
+        }
+        self.calm(lane);
+    }
+
+    /// A try ended: not all of its run is done, or what is done counts later, or its partition is gone.
+    #[inline(never)]
     fn complete_some(&mut self, slot: u32, answer: &Answer) {
+        let kind = self.tickets.get(slot).kind;
+        if kind == Kind::Try {
+            self.judge_target(slot, answer);
+            self.complete_try(slot, answer);
+        } else if kind == Kind::Ghost {
+            self.judge_target(slot, answer);
+            self.complete_ghost(slot, answer.quarantine);
+        } else {
+            debug_assert!(false, "a try was completed twice");
+        }
+    }
+
+    /// A try ended, and its lane may not just go on.
+    fn complete_try(&mut self, slot: u32, answer: &Answer) {
         let out = self.tickets.get(slot);
         let (lane, len) = (out.lane, out.len);
         let done = answer.done.min(len);
@@ -262,15 +295,7 @@ impl<R: Item> Engine<R> {
     /// Takes an entry out of its partition's window; it stays allocated.
     pub(crate) fn settle(&mut self, slot: u32, at: u32) {
         let part = &mut self.partitions[slot as usize];
-        part.window.settle(&mut self.entries, at);
-        let entry = &self.entries[at];
-        if let Some(record) = entry.record() {
-            part.buffered -= 1;
-            part.bytes -= u64::from(record.weight());
-        }
-        if entry.attempts > 0 {
-            part.tried.remove(&at);
-        }
+        part.settle(&mut self.entries, at);
         if part.wants_memory() {
             self.check_intake(slot);
         }
@@ -279,7 +304,7 @@ impl<R: Item> Engine<R> {
     /// What is set aside for the lane, from now on if nothing was.
     pub(crate) fn aside(&mut self, at: u32) -> &mut Aside<R::Position> {
         if self.lanes[at].aside.is_none() {
-            let key: Box<[u8]> = self.lanes.key(&self.entries, at).unwrap_or_default().into();
+            let key: Box<[u8]> = self.lanes[at].key(&self.entries).unwrap_or_default().into();
             return self.aside_for(at, &key);
         }
         self.aside_for(at, &[])

@@ -70,10 +70,16 @@ impl Health {
     }
 
     /// A try ended well, or with a verdict on its record: the target answers.
+    #[inline]
     pub(crate) fn answered(&mut self) {
         if self.failures > 0 {
-            *self = Self::default();
+            self.recover();
         }
+    }
+
+    #[cold]
+    fn recover(&mut self) {
+        *self = Self::default();
     }
 
     /// A try failed by its record's fault: the failures are in a row no more.

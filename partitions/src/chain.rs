@@ -1,7 +1,7 @@
 //! Chains in the store: arrivals join a parked lane's, a release runs it, a cut ends it.
 
 use crate::lane::{Front, Load, Progress, Standing};
-use crate::window::{Body, CHAIN, Entry, NIL};
+use crate::window::{Body, CHAIN, NIL};
 use crate::{Action, Change, Decision, Engine, Item, LaneId};
 
 impl<R: Item> Engine<R> {
@@ -236,17 +236,16 @@ impl<R: Item> Engine<R> {
         }
         chain.loaded_to = Some(record.position().clone());
         chain.next = chain.next.take().filter(|next| next > record.position());
-        let mut entry = Entry::new(Body::Record(record));
+        let (inserted, entry) = self.entries.insert(Body::Record(record));
         entry.flags = CHAIN;
         entry.attempts = attempts.unwrap_or(0);
         entry.lane = at;
-        let entry = self.entries.insert(entry);
         if chain.first == NIL {
-            chain.first = entry;
+            chain.first = inserted;
         } else {
-            self.entries[chain.last].lane_next = entry;
+            self.entries[chain.last].lane_next = inserted;
         }
-        chain.last = entry;
+        chain.last = inserted;
         chain.loaded += 1;
         let part = self.part_of(at);
         part.bytes += weight;

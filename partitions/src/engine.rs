@@ -69,6 +69,7 @@ impl<R: Item> Engine<R> {
     }
 
     /// The partition's slot, unless the assignment is over.
+    #[inline]
     pub(crate) fn slot(&self, id: PartitionId) -> Option<u32> {
         let slot = id.0.slot();
         self.partitions
@@ -177,6 +178,7 @@ impl<R: Item> Engine<R> {
     }
 
     /// Asks the source to pause or to go on, when that changes; chains that wait for memory look again.
+    #[cold]
     pub(crate) fn check_intake(&mut self, slot: u32) {
         let part = &mut self.partitions[slot as usize];
         if !part.assigned || part.draining || part.halted {
@@ -255,7 +257,7 @@ impl<R: Item> Engine<R> {
 
     /// A lane's key.
     pub fn lane_key(&self, lane: LaneId) -> Option<&[u8]> {
-        self.lanes.key(&self.entries, self.lanes.find_id(lane)?)
+        self.lanes[self.lanes.find_id(lane)?].key(&self.entries)
     }
 
     /// Restored open positions that the source passed by.
@@ -275,9 +277,13 @@ impl<R: Item> Engine<R> {
     }
 
     /// How many open positions a checkpoint written now would list: those below the highest settled
-    /// one, restored ones included.
+    /// one, restored ones included. Looks at each of them.
     pub fn open_count(&self, partition: PartitionId) -> Option<u64> {
-        self.part(partition).map(|part| part.window.open_behind)
+        let part = self.part(partition)?;
+        let to = part.window.settled_to.as_ref();
+        let open = part.window.iter(&self.entries);
+        let open = open.take_while(|(_, entry)| Some(entry.position()) <= to);
+        Some(open.count() as u64)
     }
 
     /// The settled prefix as of now, durable or not.

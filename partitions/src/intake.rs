@@ -1,7 +1,7 @@
 //! Taking up partitions and records.
 
 use crate::lane::{Chain, Front, Standing};
-use crate::window::{Body, DETACHED, Entry, NAMED, NIL, Place, Window};
+use crate::window::{Body, DETACHED, NAMED, NIL, Place, Window};
 use crate::{Action, Engine, Held, Item, PartitionId, Pushed, Resume, Stops};
 use alloc::vec::Vec;
 
@@ -83,81 +83,92 @@ impl<R: Item> Engine<R> {
 
     /// The source hands over a record; `attempts` are those that the checkpoint knows of it.
     pub fn push(&mut self, partition: PartitionId, record: R, attempts: u32) -> Pushed {
-        let Some(slot) = self.slot(partition) else {
+        let slot = partition.0.slot();
+        let Some(part) = self.partitions.get_mut(slot as usize) else {
             return Pushed::NotAssigned;
         };
-        let part = &mut self.partitions[slot as usize];
+        if !part.is_assigned_as(partition) {
+            return Pushed::NotAssigned;
+        }
         if part.halted {
             return Pushed::NotInOrder;
         }
-        let pushed = match part.window.place(&mut self.entries, record.position()) {
-            Place::Settled => Pushed::AlreadySettled,
-            Place::New => self.take(slot, None, record, attempts),
-            Place::Restored(at) => self.take(slot, Some(at), record, attempts),
+        let position = record.position().clone();
+        let restored = match part.window.place(&mut self.entries, &position) {
+            Place::New => None,
+            Place::Restored(at) => Some(at),
+            Place::Settled => {
+                self.seen(slot);
+                return Pushed::AlreadySettled;
+            }
             Place::Duplicate => return Pushed::Duplicate,
             Place::NotInOrder => {
                 part.halted = true;
                 return Pushed::NotInOrder;
             }
         };
-        self.seen(slot);
-        pushed
+        let hash = self.lanes.hash(part.identity, record.key());
+        let known = self
+            .lanes
+            .find_for_record(&self.entries, (slot, hash), &record);
+        let at = match known {
+            Some(at) => at,
+            None => self.lanes.insert(slot, hash),
+        };
+        let lane = &mut self.lanes[at];
+        if lane.aside.is_some() {
+            return self.push_aside(at, restored, record, attempts);
+        }
+        let entry = part.admit(&mut self.entries, at, restored, record, position, attempts);
+        lane.append(&mut self.entries, entry);
+        let was_idle = lane.front == Front::Idle;
+        let is_crowded = !part.full && part.reaches_share(&self.limits);
+        let is_catching_up = part.is_catching_up();
+        if known.is_none() && !self.ghosts.is_empty() {
+            self.haunt(at);
+        }
+        if is_crowded {
+            self.check_intake(slot);
+        }
+        if was_idle {
+            self.go_on(at);
+        }
+        if is_catching_up {
+            self.seen(slot);
+        }
+        Pushed::Accepted
     }
 
-    /// Takes in a record, into the place that a checkpoint kept for it or behind all others.
-    fn take(&mut self, slot: u32, restored: Option<u32>, record: R, attempts: u32) -> Pushed {
+    /// Takes in a record of a lane that is held, parked, failed or was so.
+    #[cold]
+    fn push_aside(&mut self, at: u32, restored: Option<u32>, record: R, attempts: u32) -> Pushed {
+        let lane = &mut self.lanes[at];
+        let slot = lane.partition;
         let part = &mut self.partitions[slot as usize];
-        let hash = self.lanes.hash(part.identity, record.key());
-        let known = self.lanes.find(&self.entries, (slot, hash), record.key());
-        if let (Some(lane), None) = (known, restored)
-            && let Some(aside) = &self.lanes[lane].aside
+        if restored.is_none()
+            && let Some(aside) = &lane.aside
             && let Some((from, tail)) = &aside.chained
             && (from..=tail).contains(&record.position())
         {
-            part.window
-                .settled_through(&mut self.entries, record.position().clone());
+            let position = record.position().clone();
+            part.window.settled_through(&mut self.entries, position);
+            self.seen(slot);
             return Pushed::AlreadySettled;
         }
-        let lane = match known {
-            Some(lane) => lane,
-            None => self.insert_lane(slot, hash, record.key()),
-        };
-        let part = &mut self.partitions[slot as usize];
-        part.buffered += 1;
-        part.bytes += u64::from(record.weight());
-        let at = match restored {
-            Some(at) => {
-                self.entries[at].body = Body::Record(record);
-                at
-            }
-            None => {
-                let at = self.entries.insert(Entry::new(Body::Record(record)));
-                part.window.link(&mut self.entries, at);
-                at
-            }
-        };
-        let part = &mut self.partitions[slot as usize];
-        let attempts = match &part.careful {
-            Some(careful) => careful
-                .attempts_of(self.entries[at].position())
-                .unwrap_or(attempts),
-            None => attempts,
-        };
-        if attempts > 0 {
-            self.entries[at].attempts = attempts;
-            part.tried.insert(at);
-        }
-        self.lanes.append(&mut self.entries, lane, at);
-        if self.lanes[lane].standing != Standing::Live {
-            self.detach(at);
+        let position = record.position().clone();
+        let entry = part.admit(&mut self.entries, at, restored, record, position, attempts);
+        lane.append(&mut self.entries, entry);
+        if lane.standing != Standing::Live {
+            self.detach(entry);
         }
         let part = &self.partitions[slot as usize];
         if !part.full && part.reaches_share(&self.limits) {
             self.check_intake(slot);
         }
-        self.go_on(lane);
+        self.go_on(at);
         // Arrivals join the chain also while a record of it runs or waits.
-        self.add_chore(lane);
+        self.add_chore(at);
+        self.seen(slot);
         Pushed::Accepted
     }
 
@@ -171,6 +182,7 @@ impl<R: Item> Engine<R> {
     }
 
     /// The source moved on: tells what it passed by, and looks at lanes that waited for it.
+    #[cold]
     fn seen(&mut self, slot: u32) {
         let part = &mut self.partitions[slot as usize];
         if part.window.take_news_of_gone() && !part.gone_queued {
@@ -266,16 +278,21 @@ impl<R: Item> Engine<R> {
             .hash(self.partitions[slot as usize].identity, key);
         match self.lanes.find(&self.entries, (slot, hash), key) {
             Some(at) => at,
-            None => self.insert_lane(slot, hash, key),
+            None => {
+                let at = self.lanes.insert(slot, hash);
+                self.lanes[at].haunted = self.is_haunted(slot, hash, key);
+                at
+            }
         }
     }
 
-    fn insert_lane(&mut self, slot: u32, hash: u32, key: &[u8]) -> u32 {
-        let at = self.lanes.insert(slot, hash);
-        if !self.ghosts.is_empty() {
-            self.lanes[at].haunted = self.is_haunted(slot, hash, key);
-        }
-        at
+    /// A new lane stays shut while a try of an earlier assignment may still run a record of its key.
+    #[cold]
+    fn haunt(&mut self, at: u32) {
+        let lane = &self.lanes[at];
+        let key = lane.key(&self.entries).unwrap_or_default();
+        let is_haunted = self.is_haunted(lane.partition, lane.hash, key);
+        self.lanes[at].haunted = is_haunted;
     }
 
     /// The record will stay long: it owns its bytes from now on.
@@ -309,6 +326,7 @@ impl<R: Item> Engine<R> {
     }
 
     /// The lane's next step is open again.
+    #[inline]
     pub(crate) fn reopen_front(&mut self, lane: u32) {
         self.lanes[lane].front = Front::Idle;
         self.go_on(lane);

@@ -19,6 +19,7 @@ impl Keys {
     }
 
     /// By identity, not by assignment: ghosts of an earlier assignment are found by the same hash.
+    #[inline(always)]
     pub(crate) fn hash(&self, identity: u64, key: &[u8]) -> u32 {
         let mut hasher = self.state.build_hasher();
         hasher.write_u64(identity);
@@ -27,15 +28,18 @@ impl Keys {
         (hash ^ (hash >> 32)) as u32
     }
 
+    #[inline(always)]
     pub(crate) fn find(&self, hash: u32, is: impl Fn(u32) -> bool) -> Option<u32> {
         self.table.find(widen(hash), |&lane| is(lane)).copied()
     }
 
+    #[inline]
     pub(crate) fn insert(&mut self, hash: u32, lane: u32, hash_of: impl Fn(u32) -> u32) {
         self.table
             .insert_unique(widen(hash), lane, |&lane| widen(hash_of(lane)));
     }
 
+    #[inline]
     pub(crate) fn remove(&mut self, hash: u32, lane: u32) {
         if let Ok(found) = self.table.find_entry(widen(hash), |&other| other == lane) {
             found.remove();

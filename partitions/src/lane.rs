@@ -45,24 +45,24 @@ pub(crate) enum Standing {
     Draining,
 }
 
+/// What is looked at for each record stands first, and so most often in one cache line.
+#[repr(C)]
 pub(crate) struct Lane<P> {
-    pub(crate) generation: NonZeroU32,
+    pub(crate) aside: Option<Box<Aside<P>>>,
     pub(crate) partition: u32,
-    pub(crate) hash: u32,
-    /// Its open records outside of the chain, in order.
+    /// Its open records outside of the chain, in order. Of a free slot: the next one.
     pub(crate) head: u32,
     pub(crate) tail: u32,
-    /// Next ready lane of the partition; next free slot.
-    pub(crate) link: u32,
-    /// The try or publication that is out.
-    pub(crate) ticket: u32,
-    /// The change that is out: at most one.
-    pub(crate) persist: u32,
     pub(crate) front: Front,
     pub(crate) standing: Standing,
     /// An earlier assignment's try of this key may still run.
     pub(crate) haunted: bool,
-    pub(crate) aside: Option<Box<Aside<P>>>,
+    /// The try or publication that is out.
+    pub(crate) ticket: u32,
+    pub(crate) hash: u32,
+    pub(crate) generation: NonZeroU32,
+    /// The change that is out: at most one.
+    pub(crate) persist: u32,
 }
 
 /// What a lane needs only off the main path. While it has this, the lane is kept without records.
@@ -198,6 +198,58 @@ impl<P> Aside<P> {
 }
 
 impl<P> Lane<P> {
+    /// A free slot that never was a lane.
+    fn unused() -> Self {
+        Self {
+            generation: NonZeroU32::MIN,
+            partition: NIL,
+            hash: 0,
+            head: NIL,
+            tail: NIL,
+            ticket: NIL,
+            persist: NIL,
+            front: Front::Idle,
+            standing: Standing::Live,
+            haunted: false,
+            aside: None,
+        }
+    }
+
+    /// A lane has a record or something set aside: either knows the key.
+    #[inline]
+    pub(crate) fn key<'e, R: Item<Position = P>>(
+        &'e self,
+        entries: &'e Entries<R>,
+    ) -> Option<&'e [u8]> {
+        match &self.aside {
+            Some(aside) => Some(&aside.key),
+            None if self.head == NIL => None,
+            // The last, and not the first: who looks for a lane most likely appends to it.
+            None => entries[self.tail].record().map(Item::key),
+        }
+    }
+
+    #[inline(always)]
+    fn is_of<R: Item<Position = P>>(
+        &self,
+        entries: &Entries<R>,
+        (partition, hash): (u32, u32),
+        key: &[u8],
+    ) -> bool {
+        self.hash == hash && self.partition == partition && self.key(entries) == Some(key)
+    }
+
+    /// Puts an entry behind the lane's last.
+    #[inline]
+    pub(crate) fn append<R: Item<Position = P>>(&mut self, entries: &mut Entries<R>, entry: u32) {
+        let tail = core::mem::replace(&mut self.tail, entry);
+        if self.head == NIL {
+            self.head = entry;
+        } else {
+            entries[tail].lane_next = entry;
+        }
+    }
+
     #[inline]
     pub(crate) fn chain(&self) -> Option<&Chain<P>> {
         self.aside.as_ref()?.chain.as_ref()
@@ -216,7 +268,7 @@ impl<P> Lane<P> {
     }
 }
 
-/// A slab of lanes, with a free list through `link`.
+/// A slab of lanes, with a free list through `head`.
 pub(crate) struct Lanes<P> {
     slots: Vec<Lane<P>>,
     free: u32,
@@ -232,84 +284,75 @@ impl<P> Lanes<P> {
         }
     }
 
+    #[inline]
     pub(crate) fn hash(&self, identity: u64, key: &[u8]) -> u32 {
         self.keys.hash(identity, key)
     }
 
+    /// The lane of a key.
     pub(crate) fn find<R: Item<Position = P>>(
         &self,
         entries: &Entries<R>,
         (partition, hash): (u32, u32),
         key: &[u8],
     ) -> Option<u32> {
+        self.keys
+            .find(hash, |at| self[at].is_of(entries, (partition, hash), key))
+    }
+
+    /// The lane of the key of a record that comes. As [`Self::find`], which is used all over: this
+    /// search is one with the code around it.
+    #[inline(always)]
+    pub(crate) fn find_for_record<R: Item<Position = P>>(
+        &self,
+        entries: &Entries<R>,
+        (partition, hash): (u32, u32),
+        record: &R,
+    ) -> Option<u32> {
         self.keys.find(hash, |at| {
-            let lane = &self[at];
-            lane.hash == hash && lane.partition == partition && self.key(entries, at) == Some(key)
+            self[at].is_of(entries, (partition, hash), record.key())
         })
     }
 
-    /// A lane has a record or something set aside: either knows the key.
+    /// A lane of a key that has none.
     #[inline]
-    pub(crate) fn key<'e, R: Item<Position = P>>(
-        &'e self,
-        entries: &'e Entries<R>,
-        at: u32,
-    ) -> Option<&'e [u8]> {
-        let lane = &self[at];
-        match &lane.aside {
-            Some(aside) => Some(&aside.key),
-            None if lane.head == NIL => None,
-            None => entries[lane.head].record().map(Item::key),
-        }
-    }
-
     pub(crate) fn insert(&mut self, partition: u32, hash: u32) -> u32 {
-        let reused = self.free != NIL;
-        let at = if reused {
-            self.free
-        } else {
-            index(self.slots.len())
-        };
-        let lane = Lane {
-            generation: if reused {
-                self[at].generation
-            } else {
-                NonZeroU32::MIN
-            },
-            partition,
-            hash,
-            head: NIL,
-            tail: NIL,
-            link: NIL,
-            ticket: NIL,
-            persist: NIL,
-            front: Front::Idle,
-            standing: Standing::Live,
-            haunted: false,
-            aside: None,
-        };
-        if reused {
-            self.free = self[at].link;
-            self[at] = lane;
-        } else {
-            self.slots.push(lane);
+        if self.free == NIL {
+            self.grow();
         }
+        let at = self.free;
+        let lane = &mut self.slots[at as usize];
+        self.free = core::mem::replace(&mut lane.head, NIL);
+        lane.partition = partition;
+        lane.hash = hash;
         let slots = &self.slots;
         self.keys.insert(hash, at, |lane| slots[lane as usize].hash);
         at
     }
 
+    /// A free slot more, and room for it in the table of keys.
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self) {
+        self.free = index(self.slots.len());
+        self.slots.push(Lane::unused());
+    }
+
+    /// Frees the slot, which is again as an unused one is, but for its generation.
+    #[inline]
     pub(crate) fn remove(&mut self, at: u32) {
-        let free = self.free;
-        let lane = &mut self[at];
-        let hash = lane.hash;
+        let lane = &mut self.slots[at as usize];
         lane.generation = next_generation(lane.generation);
-        lane.aside = None;
-        lane.front = Front::Idle;
         lane.partition = NIL;
-        lane.link = free;
+        lane.ticket = NIL;
+        lane.persist = NIL;
+        lane.front = Front::Idle;
+        lane.standing = Standing::Live;
+        lane.haunted = false;
+        lane.aside = None;
+        lane.head = self.free;
         self.free = at;
-        self.keys.remove(hash, at);
+        self.keys.remove(lane.hash, at);
     }
 
     pub(crate) fn id(&self, at: u32) -> LaneId {
@@ -322,24 +365,6 @@ impl<P> Lanes<P> {
             .get(at as usize)
             .is_some_and(|lane| Id::new(at, lane.generation) == id.0 && lane.partition != NIL)
             .then_some(at)
-    }
-
-    /// Puts an entry behind the lane's last.
-    #[inline]
-    pub(crate) fn append<R: Item<Position = P>>(
-        &mut self,
-        entries: &mut Entries<R>,
-        lane: u32,
-        entry: u32,
-    ) {
-        entries[entry].lane = lane;
-        let tail = self[lane].tail;
-        if self[lane].head == NIL {
-            self[lane].head = entry;
-        } else {
-            entries[tail].lane_next = entry;
-        }
-        self[lane].tail = entry;
     }
 }
 
@@ -355,10 +380,10 @@ impl<P: Ord> Lanes<P> {
         while next != NIL && entries[next].position() < entries[entry].position() {
             (before, next) = (next, entries[next].lane_next);
         }
-        if next == NIL {
-            return self.append(entries, lane, entry);
-        }
         entries[entry].lane = lane;
+        if next == NIL {
+            return self[lane].append(entries, entry);
+        }
         entries[entry].lane_next = next;
         if before == NIL {
             self[lane].head = entry;

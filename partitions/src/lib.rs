@@ -170,6 +170,12 @@
 //! Every lane with nothing out passes through `go_on` (in `schedule`), which alone decides its next
 //! step from where it *stands* (what the store has of it) and what is queued. Everything that only
 //! failed, held or parked lanes need is set aside in one box, so the main path stays small.
+//!
+//! What every record goes through ([`Engine::push`], [`Engine::poll`] that starts it,
+//! [`Engine::complete`] that says done) is one straight piece of code each: its parts are inlined, on
+//! command where they have several callers, and what few records need is out of line, `#[cold]`. What
+//! costs there is memory, not arithmetic: a cache line more per record shows, and so does a value that
+//! is written in parts and read whole.
 #![no_std]
 extern crate alloc;
 

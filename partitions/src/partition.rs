@@ -1,8 +1,8 @@
 //! What the engine keeps of one assignment.
 
 use crate::id::Id;
-use crate::window::{NIL, Window};
-use crate::{LaneId, Limits, PartitionId, Resume, careful::Careful, lane::Lanes};
+use crate::window::{Body, Entries, Window};
+use crate::{Item, LaneId, Limits, PartitionId, Resume, careful::Careful};
 use alloc::{
     boxed::Box,
     collections::{BTreeSet, VecDeque},
@@ -33,7 +33,7 @@ pub(crate) struct Partition<P> {
     pub(crate) identity: u64,
     pub(crate) window: Window<P>,
     /// Lanes whose turn may come, in the order in which they became ready.
-    pub(crate) ready: Ready,
+    pub(crate) ready: VecDeque<u32>,
     /// It is in the ring of partitions with ready lanes.
     pub(crate) in_ring: bool,
 
@@ -96,36 +96,6 @@ pub(crate) struct Commit {
     pub(crate) tickets: Vec<u32>,
 }
 
-/// A first-in, first-out list of lanes through `link`.
-pub(crate) struct Ready {
-    head: u32,
-    tail: u32,
-}
-
-impl Ready {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.head == NIL
-    }
-
-    pub(crate) fn push<P>(&mut self, lanes: &mut Lanes<P>, lane: u32) {
-        lanes[lane].link = NIL;
-        if self.head == NIL {
-            self.head = lane;
-        } else {
-            lanes[self.tail].link = lane;
-        }
-        self.tail = lane;
-    }
-
-    pub(crate) fn pop<P>(&mut self, lanes: &Lanes<P>) -> Option<u32> {
-        let lane = self.head;
-        (lane != NIL).then(|| {
-            self.head = lanes[lane].link;
-            lane
-        })
-    }
-}
-
 impl<P: Ord + Clone> Partition<P> {
     pub(crate) fn new(generation: NonZeroU32, identity: u64, window: Window<P>) -> Self {
         Self {
@@ -133,10 +103,7 @@ impl<P: Ord + Clone> Partition<P> {
             assigned: true,
             identity,
             window,
-            ready: Ready {
-                head: NIL,
-                tail: NIL,
-            },
+            ready: VecDeque::new(),
             in_ring: false,
             held: false,
             halted: false,
@@ -218,6 +185,59 @@ impl<P: Ord + Clone> Partition<P> {
 
     pub(crate) fn reaches_share(&self, limits: &Limits) -> bool {
         self.bytes >= limits.partition_bytes_max || self.buffered >= u64::from(limits.records_max)
+    }
+
+    /// Takes in a record of a lane, into the place that a checkpoint kept for it or behind all others.
+    #[inline(always)]
+    pub(crate) fn admit<R: Item<Position = P>>(
+        &mut self,
+        entries: &mut Entries<R>,
+        lane: u32,
+        restored: Option<u32>,
+        record: R,
+        position: P,
+        attempts: u32,
+    ) -> u32 {
+        self.buffered += 1;
+        self.bytes += u64::from(record.weight());
+        let attempts = match &self.careful {
+            Some(careful) => careful.attempts_of(&position).unwrap_or(attempts),
+            None => attempts,
+        };
+        let at = match restored {
+            Some(at) => {
+                entries[at].body = Body::Record(record);
+                entries[at].lane = lane;
+                at
+            }
+            None => self
+                .window
+                .append(entries, Body::Record(record), position, lane),
+        };
+        if attempts > 0 {
+            entries[at].attempts = attempts;
+            self.tried.insert(at);
+        }
+        at
+    }
+
+    /// Takes an entry out of the window; it stays allocated. Memory may be wanted that this gives back.
+    #[inline(always)]
+    pub(crate) fn settle<R: Item<Position = P>>(&mut self, entries: &mut Entries<R>, at: u32) {
+        self.window.settle(entries, at);
+        let entry = &entries[at];
+        if let Some(record) = entry.record() {
+            self.buffered -= 1;
+            self.bytes -= u64::from(record.weight());
+        }
+        if entry.attempts > 0 {
+            self.tried.remove(&at);
+        }
+    }
+
+    /// Its source may have passed by something that waits for that.
+    pub(crate) fn is_catching_up(&self) -> bool {
+        self.window.gone_news || !self.unreached.is_empty()
     }
 
     /// Something of it waits for memory.

@@ -55,7 +55,7 @@ impl<R: Item> Engine<R> {
         if ticket != NIL {
             let kind = self.tickets.get(ticket).kind;
             if matches!(kind, Kind::Try | Kind::Quarantined) {
-                let key = self.lanes.key(&self.entries, at).unwrap_or_default().into();
+                let key = self.lanes[at].key(&self.entries).unwrap_or_default().into();
                 self.ghosts.push(Ghost {
                     ticket,
                     identity,
@@ -88,6 +88,7 @@ impl<R: Item> Engine<R> {
     }
 
     /// Whether a try of an earlier assignment may still run a record of this key.
+    #[cold]
     pub(crate) fn is_haunted(&self, slot: u32, hash: u32, key: &[u8]) -> bool {
         let identity = self.partitions[slot as usize].identity;
         let forgotten = self.has(Bug::LaneFreedAtRevoke);

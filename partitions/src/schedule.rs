@@ -9,38 +9,66 @@ impl<R: Item> Engine<R> {
     /// The next thing to do.
     pub fn poll(&mut self) -> Option<Action> {
         loop {
-            if let Some(action) = self.outbox.pop_front() {
-                if let Action::Gone(partition) = action {
-                    self.partitions[partition.0.slot() as usize].gone_queued = false;
+            if !self.outbox.is_empty() || !self.chores.is_empty() {
+                if let Some(action) = self.next_queued() {
+                    return Some(action);
                 }
-                return Some(action);
-            }
-            if let Some(lane) = self.chores.pop_front() {
-                self.chore(lane);
                 continue;
             }
             if let Some(start) = self.start_next() {
                 return Some(start);
             }
-            if self.caution.is_busy() && self.announce_next() {
-                continue;
-            }
-            self.tell();
-            self.pause_starved();
-            if self.outbox.is_empty() && self.chores.is_empty() {
-                self.purge_timers();
+            if !self.look_around() {
                 return None;
             }
         }
     }
 
+    /// What is to be said; or else a chore is done.
+    #[inline(never)]
+    fn next_queued(&mut self) -> Option<Action> {
+        let action = self.outbox.pop_front();
+        if let Some(Action::Gone(partition)) = action {
+            self.partitions[partition.0.slot() as usize].gone_queued = false;
+        }
+        if action.is_none()
+            && let Some(lane) = self.chores.pop_front()
+        {
+            self.chore(lane);
+        }
+        action
+    }
+
+    /// Nothing can start: `true` if there is something to say of that.
+    #[inline(never)]
+    fn look_around(&mut self) -> bool {
+        if self.caution.is_busy() && self.announce_next() {
+            return true;
+        }
+        self.tell();
+        self.pause_starved();
+        let quiet = self.outbox.is_empty() && self.chores.is_empty();
+        if quiet {
+            self.purge_timers();
+        }
+        !quiet
+    }
+
+    #[inline(always)]
     fn start_next(&mut self) -> Option<Action> {
         if self.in_flight >= self.limits.cap {
             return None;
         }
         if self.health.sick_since().is_none() {
-            return self.start_ready();
+            self.start_ready()
+        } else {
+            self.probe()
         }
+    }
+
+    /// The target is sick: one try at a time, and not before it is time for one.
+    #[cold]
+    fn probe(&mut self) -> Option<Action> {
         if self.in_flight > 0 || self.now < self.health.probe_at {
             return None;
         }
@@ -51,6 +79,7 @@ impl<R: Item> Engine<R> {
     }
 
     /// One lane of the partition whose turn it is; then it is the next partition's.
+    #[inline(always)]
     fn start_ready(&mut self) -> Option<Action> {
         if self.caution.is_busy()
             && let Ok(alone) = self.start_alone()
@@ -58,42 +87,45 @@ impl<R: Item> Engine<R> {
             return alone;
         }
         while let Some(&slot) = self.ring.front() {
-            if self.partitions[slot as usize].may_start(&self.limits) {
-                while let Some(lane) = self.partitions[slot as usize].ready.pop(&self.lanes) {
-                    if let Some(start) = self.start(slot, lane) {
-                        if self.ring.len() > 1 {
-                            self.ring.rotate_left(1);
-                        }
-                        return Some(start);
+            let part = &mut self.partitions[slot as usize];
+            if part.may_start(&self.limits)
+                && let Some(lane) = part.ready.pop_front()
+            {
+                let start = self.start(slot, lane);
+                if start.is_some() {
+                    if self.ring.len() > 1 {
+                        self.ring.rotate_left(1);
                     }
+                    return start;
                 }
+            } else {
+                part.in_ring = false;
+                self.ring.pop_front();
             }
-            self.ring.pop_front();
-            self.partitions[slot as usize].in_ring = false;
         }
         None
     }
 
     /// Starts the lane's next run, unless a stopped head of the partition is before it.
+    #[inline(always)]
     pub(crate) fn start(&mut self, slot: u32, lane: u32) -> Option<Action> {
         let first = self.front_of(lane);
-        let entry = &self.entries[first];
-        let part = &self.partitions[slot as usize];
-        if part
-            .barrier
-            .as_ref()
-            .is_some_and(|barrier| entry.position() >= barrier)
-        {
+        if self.partitions[slot as usize].barrier.is_some() && self.is_barred(slot, first) {
             self.lanes[lane].front = Front::Idle;
             self.unannounce(lane, first, false);
             return None;
         }
-        if part.careful.is_some() && !self.may_start_carefully(slot, lane, first) {
+        if self.partitions[slot as usize].careful.is_some()
+            && !self.may_start_carefully(slot, lane, first)
+        {
             return None;
         }
-        let entry = &self.entries[first];
-        let attempt = entry.attempts.saturating_add(1);
-        let len = self.run_length(slot, lane, first);
+        let attempt = self.entries[first].attempts.saturating_add(1);
+        let len = if self.limits.run_max <= 1 {
+            1
+        } else {
+            self.run_length(slot, lane, first)
+        };
         let ticket = self.tickets.issue(Kind::Try, (slot, lane), (first, len));
         let part = &mut self.partitions[slot as usize];
         part.tries += 1;
@@ -109,13 +141,22 @@ impl<R: Item> Engine<R> {
         })
     }
 
+    /// Whether a stopped head of the partition is at or before this entry.
+    #[cold]
+    fn is_barred(&self, slot: u32, entry: u32) -> bool {
+        let barrier = &self.partitions[slot as usize].barrier;
+        barrier
+            .as_ref()
+            .is_some_and(|barrier| self.entries[entry].position() >= barrier)
+    }
+
     /// How many records go into the run that begins with `first`.
+    #[inline(never)]
     fn run_length(&self, slot: u32, lane: u32, first: u32) -> u32 {
-        let part = &self.partitions[slot as usize];
-        let one = SINGLE | ANNOUNCED;
-        if self.limits.run_max <= 1 || self.entries[first].is(one) {
+        if self.entries[first].is(SINGLE | ANNOUNCED) {
             return 1;
         }
+        let part = &self.partitions[slot as usize];
         let most = part.room(&self.limits).min(u64::from(self.limits.run_max));
         let head = self.held_from(lane, first);
         let dark = self.dark_end(lane, first);
@@ -124,10 +165,7 @@ impl<R: Item> Engine<R> {
         while u64::from(len) < most && at != NIL {
             let entry = &self.entries[at];
             let held = head.is_some_and(|head| entry.position() >= head)
-                || part
-                    .barrier
-                    .as_ref()
-                    .is_some_and(|barrier| entry.position() >= barrier);
+                || part.barrier.is_some() && self.is_barred(slot, at);
             if held || at == dark || entry.is(SINGLE) {
                 break;
             }
@@ -160,7 +198,18 @@ impl<R: Item> Engine<R> {
     }
 
     /// The record that the lane's next step is about: before a chain runs what is before it.
+    #[inline]
     pub(crate) fn front_of(&self, at: u32) -> u32 {
+        let lane = &self.lanes[at];
+        if lane.aside.is_none() {
+            lane.head
+        } else {
+            self.front_aside(at)
+        }
+    }
+
+    #[cold]
+    fn front_aside(&self, at: u32) -> u32 {
         let lane = &self.lanes[at];
         match lane.chain() {
             Some(chain) if lane.is_chained() && !self.runs_before(at) => chain.first,
@@ -197,6 +246,7 @@ impl<R: Item> Engine<R> {
         }
     }
 
+    #[cold]
     fn go_on_aside(&mut self, at: u32) {
         match self.lanes[at].standing {
             Standing::Live => {
@@ -224,6 +274,7 @@ impl<R: Item> Engine<R> {
         }
     }
 
+    #[inline]
     pub(crate) fn make_ready(&mut self, at: u32) {
         let lane = &mut self.lanes[at];
         if lane.haunted {
@@ -231,13 +282,12 @@ impl<R: Item> Engine<R> {
         }
         lane.front = Front::Ready;
         let slot = lane.partition;
-        self.partitions[slot as usize]
-            .ready
-            .push(&mut self.lanes, at);
+        self.partitions[slot as usize].ready.push_back(at);
         self.join_ring(slot);
     }
 
     /// Puts the partition into the ring if it has anything to start.
+    #[inline]
     pub(crate) fn join_ring(&mut self, slot: u32) {
         let part = &mut self.partitions[slot as usize];
         if !part.in_ring && !part.ready.is_empty() && part.may_start(&self.limits) {

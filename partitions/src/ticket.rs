@@ -59,35 +59,39 @@ impl Tickets {
         (partition, lane): (u32, u32),
         (first, len): (u32, u32),
     ) -> Ticket {
-        let reused = self.free != NIL;
-        let slot = if reused {
-            self.free
-        } else {
-            index(self.slots.len())
-        };
-        let generation = if reused {
-            self.slots[slot as usize].generation
-        } else {
-            NonZeroU32::MIN
-        };
-        let out = Out {
-            generation,
-            kind,
-            partition,
-            lane,
-            first,
-            len,
+        if self.free == NIL {
+            self.grow();
+        }
+        let slot = self.free;
+        let out = &mut self.slots[slot as usize];
+        self.free = out.lane;
+        out.kind = kind;
+        out.partition = partition;
+        out.lane = lane;
+        out.first = first;
+        out.len = len;
+        out.behind = 0;
+        out.rest = Rest::Nothing;
+        out.committing = false;
+        Ticket(Id::new(slot, out.generation))
+    }
+
+    /// A free slot more.
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self) {
+        self.free = index(self.slots.len());
+        self.slots.push(Out {
+            generation: NonZeroU32::MIN,
+            kind: Kind::Free,
+            partition: NIL,
+            lane: NIL,
+            first: NIL,
+            len: 0,
             behind: 0,
             rest: Rest::Nothing,
             committing: false,
-        };
-        if reused {
-            self.free = self.slots[slot as usize].lane;
-            self.slots[slot as usize] = out;
-        } else {
-            self.slots.push(out);
-        }
-        Ticket(Id::new(slot, generation))
+        });
     }
 
     /// The ticket's slot, unless it is stale.
@@ -114,15 +118,18 @@ impl Tickets {
         &mut self.slots[slot as usize]
     }
 
-    #[inline]
+    /// Frees the slot; what was out.
     pub(crate) fn end(&mut self, slot: u32) -> Out {
-        let free = self.free;
-        let out = self.get_mut(slot);
-        let ended = *out;
+        let ended = *self.get(slot);
+        self.free(slot);
+        ended
+    }
+
+    #[inline]
+    pub(crate) fn free(&mut self, slot: u32) {
+        let out = &mut self.slots[slot as usize];
         out.kind = Kind::Free;
         out.generation = next_generation(out.generation);
-        out.lane = free;
-        self.free = slot;
-        ended
+        out.lane = core::mem::replace(&mut self.free, slot);
     }
 }

@@ -33,23 +33,36 @@ pub(crate) enum Body<R: Item> {
     Absent(Option<Box<R::Position>>),
 }
 
+impl<R: Item> Body<R> {
+    #[inline]
+    fn position(&self) -> &R::Position {
+        match self {
+            Self::Record(record) => record.position(),
+            Self::Absent(Some(position)) => position,
+            Self::Absent(None) => unreachable!("a free entry is in no list"),
+        }
+    }
+}
+
+/// What its neighbours in the order look at stands together, and so does what its lane looks at.
+#[repr(C)]
 pub(crate) struct Entry<R: Item> {
     pub(crate) body: Body<R>,
-    /// Last of the settled records right behind this one.
-    pub(crate) settled_after: Option<R::Position>,
-    pub(crate) prev: u32,
-    pub(crate) next: u32,
-    pub(crate) lane: u32,
     pub(crate) lane_next: u32,
     pub(crate) attempts: u32,
+    pub(crate) lane: u32,
     pub(crate) flags: u8,
+    pub(crate) prev: u32,
+    pub(crate) next: u32,
+    /// Last of what is settled from this record on, without a gap: its own position, until it is.
+    pub(crate) settled_after: Option<R::Position>,
 }
 
 impl<R: Item> Entry<R> {
-    #[inline]
-    pub(crate) fn new(body: Body<R>) -> Self {
+    /// A free entry that never was a record.
+    fn unused() -> Self {
         Self {
-            body,
+            body: Body::Absent(None),
             settled_after: None,
             prev: NIL,
             next: NIL,
@@ -62,11 +75,7 @@ impl<R: Item> Entry<R> {
 
     #[inline]
     pub(crate) fn position(&self) -> &R::Position {
-        match &self.body {
-            Body::Record(record) => record.position(),
-            Body::Absent(Some(position)) => position,
-            Body::Absent(None) => unreachable!("a free entry is in no list"),
-        }
+        self.body.position()
     }
 
     #[inline]
@@ -101,32 +110,42 @@ impl<R: Item> Entries<R> {
         }
     }
 
-    #[inline]
-    pub(crate) fn insert(&mut self, entry: Entry<R>) -> u32 {
+    /// A new entry, in no list.
+    #[inline(always)]
+    pub(crate) fn insert(&mut self, body: Body<R>) -> (u32, &mut Entry<R>) {
         if self.free == NIL {
-            // Doubling would let the reserve cost as much as the records.
-            if self.slots.len() == self.slots.capacity() {
-                self.slots.reserve_exact(self.slots.len() / 8 + 64);
-            }
-            self.slots.push(entry);
-            return index(self.slots.len() - 1);
+            self.grow();
         }
         let at = self.free;
-        let slot = &mut self[at];
-        let free = slot.next;
-        // A free entry has nothing to drop.
-        core::mem::forget(core::mem::replace(slot, entry));
-        self.free = free;
-        at
+        let entry = &mut self.slots[at as usize];
+        entry.body = body;
+        self.free = core::mem::replace(&mut entry.next, NIL);
+        (at, entry)
     }
 
-    #[inline]
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self) {
+        // Doubling would let the reserve cost as much as the records.
+        if self.slots.len() == self.slots.capacity() {
+            self.slots.reserve_exact(self.slots.len() / 8 + 64);
+        }
+        self.free = index(self.slots.len());
+        self.slots.push(Entry::unused());
+    }
+
+    /// Frees the entry, which is again as an unused one is.
+    #[inline(always)]
     pub(crate) fn remove(&mut self, at: u32) {
-        let free = self.free;
-        let slot = &mut self[at];
-        slot.body = Body::Absent(None);
-        slot.settled_after = None;
-        slot.next = free;
+        let entry = &mut self.slots[at as usize];
+        entry.body = Body::Absent(None);
+        entry.settled_after = None;
+        entry.prev = NIL;
+        entry.lane = NIL;
+        entry.lane_next = NIL;
+        entry.attempts = 0;
+        entry.flags = 0;
+        entry.next = self.free;
         self.free = at;
     }
 }
@@ -168,9 +187,6 @@ pub(crate) struct Window<P> {
     tail: u32,
     /// First restored entry whose record may still come. What is linked before it came or is gone.
     expected: u32,
-    /// Last entry before `settled_to`, and how many there are: walked forward only.
-    behind: u32,
-    pub(crate) open_behind: u64,
     pub(crate) resume: Resume<P>,
     pub(crate) settled_to: Option<P>,
     /// Highest position handed over or passed over, unless an entry's is higher.
@@ -178,7 +194,7 @@ pub(crate) struct Window<P> {
     /// Restored entries that the source passed by, ascending.
     pub(crate) gone: Vec<u32>,
     /// There are more of them than was told.
-    gone_news: bool,
+    pub(crate) gone_news: bool,
 }
 
 impl<P: Ord + Clone> Window<P> {
@@ -187,8 +203,6 @@ impl<P: Ord + Clone> Window<P> {
             head: NIL,
             tail: NIL,
             expected: NIL,
-            behind: NIL,
-            open_behind: 0,
             resume,
             settled_to,
             seen: None,
@@ -207,12 +221,10 @@ impl<P: Ord + Clone> Window<P> {
             if self.covers(&position) || self.settled_to.as_ref().is_none_or(|to| *to < position) {
                 continue;
             }
-            let at = entries.insert(Entry::new(Body::Absent(Some(Box::new(position)))));
-            self.link(entries, at);
-            self.open_behind += 1;
+            let body = Body::Absent(Some(Box::new(position.clone())));
+            self.append(entries, body, position, NIL);
         }
         self.expected = self.head;
-        self.behind = self.tail;
         let Some(to) = self.settled_to.clone() else {
             return;
         };
@@ -235,15 +247,26 @@ impl<P: Ord + Clone> Window<P> {
         }
     }
 
-    #[inline]
-    pub(crate) fn link<R: Item<Position = P>>(&mut self, entries: &mut Entries<R>, at: u32) {
-        entries[at].prev = self.tail;
-        if self.tail == NIL {
+    /// Puts a new entry behind all others.
+    #[inline(always)]
+    pub(crate) fn append<R: Item<Position = P>>(
+        &mut self,
+        entries: &mut Entries<R>,
+        body: Body<R>,
+        position: P,
+        lane: u32,
+    ) -> u32 {
+        let (at, entry) = entries.insert(body);
+        let before = core::mem::replace(&mut self.tail, at);
+        entry.settled_after = Some(position);
+        entry.prev = before;
+        entry.lane = lane;
+        if before == NIL {
             self.head = at;
         } else {
-            entries[self.tail].next = at;
+            entries[before].next = at;
         }
-        self.tail = at;
+        at
     }
 
     /// The last entry that came or is gone.
@@ -272,25 +295,27 @@ impl<P: Ord + Clone> Window<P> {
                 || self.passed_by(entries, at))
     }
 
-    /// The main path: behind all that came, and nothing restored is still to come.
-    #[inline]
-    fn is_next<R: Item<Position = P>>(&self, entries: &Entries<R>, position: &P) -> bool {
-        self.expected == NIL
-            && self.tail != NIL
-            && entries[self.tail].position() < position
-            && self.settled_to.as_ref().is_none_or(|to| to < position)
-            && self.seen.as_ref().is_none_or(|seen| seen < position)
-    }
-
     /// Where a pushed position belongs; what it passes by is gone.
+    #[inline(always)]
     pub(crate) fn place<R: Item<Position = P>>(
         &mut self,
         entries: &mut Entries<R>,
         position: &P,
     ) -> Place {
-        if self.is_next(entries, position) {
-            return Place::New;
+        // The main path: nothing restored is still to come, and behind the last entry all is settled
+        // that came or was passed over. So one comparison says that the position is behind it all.
+        if self.expected == NIL
+            && self.tail != NIL
+            && entries[self.tail].settled_after.as_ref() < Some(position)
+        {
+            Place::New
+        } else {
+            self.search(entries, position)
         }
+    }
+
+    #[inline(never)]
+    fn search<R: Item<Position = P>>(&mut self, entries: &mut Entries<R>, position: &P) -> Place {
         if self.passed_by(entries, position) {
             return match self.find(entries, position) {
                 Some(at) if entries[at].record().is_some() => Place::Duplicate,
@@ -368,70 +393,44 @@ impl<P: Ord + Clone> Window<P> {
         }
         if self.settled_to.as_ref().is_none_or(|to| *to < through) {
             self.settled_to = Some(through);
-            self.count_to(entries, NIL);
         }
     }
 
-    /// `settled_to` rose to behind everything before `end`: counts what is open there now.
-    fn count_to<R: Item<Position = P>>(&mut self, entries: &Entries<R>, end: u32) {
-        let mut at = if self.behind == NIL {
-            self.head
-        } else {
-            entries[self.behind].next
-        };
-        while at != end {
-            self.open_behind += 1;
-            self.behind = at;
-            at = entries[at].next;
+    /// The last entry that came is settled: `seen` has to know it from now on.
+    #[inline(never)]
+    fn see<R: Item<Position = P>>(&mut self, entries: &Entries<R>, at: u32) {
+        let position = entries[at].position();
+        if self.seen.as_ref().is_none_or(|seen| seen < position) {
+            self.seen = Some(position.clone());
         }
     }
 
     /// Takes an entry out as settled. It stays allocated, in no list.
+    #[inline(always)]
     pub(crate) fn settle<R: Item<Position = P>>(&mut self, entries: &mut Entries<R>, at: u32) {
-        let next = entries[at].next;
-        if self.expected == at {
-            self.expected = next;
-        } else if self.expected == next
-            && self
-                .seen
-                .as_ref()
-                .is_none_or(|seen| seen < entries[at].position())
-        {
-            // The last that came: `seen` has to know it from now on.
-            self.seen = Some(entries[at].position().clone());
-        }
-        if self
-            .settled_to
-            .as_ref()
-            .is_none_or(|to| to < entries[at].position())
-        {
-            self.settled_to = Some(entries[at].position().clone());
-            self.count_to(entries, at);
-        } else {
-            self.open_behind -= 1;
-            if self.behind == at {
-                self.behind = entries[at].prev;
-            }
-        }
-        self.unlink(entries, at);
-    }
-
-    #[inline]
-    fn unlink<R: Item<Position = P>>(&mut self, entries: &mut Entries<R>, at: u32) {
         let entry = &mut entries[at];
         let (prev, next) = (entry.prev, entry.next);
-        let through = entry
-            .settled_after
-            .take()
-            .unwrap_or_else(|| entry.position().clone());
-        entry.prev = NIL;
-        entry.next = NIL;
+        if self.expected == at {
+            self.expected = next;
+        } else if self.expected == next {
+            self.see(entries, at);
+        }
+        let entry = &mut entries[at];
+        let through = match entry.settled_after.take() {
+            Some(after) => after,
+            None => entry.position().clone(),
+        };
+        // What is settled behind it raised this already.
+        if self.settled_to.as_ref().is_none_or(|to| *to < through) {
+            self.settled_to = Some(through.clone());
+        }
         if prev == NIL {
             self.resume = Resume::After(through);
             self.head = next;
         } else {
-            entries[prev].settled_after = Some(through);
-            entries[prev].next = next;
+            let before = &mut entries[prev];
+            before.settled_after = Some(through);
+            before.next = next;
         }
         if next == NIL {
             self.tail = prev;

@@ -24,6 +24,7 @@ impl World {
         let id = self.parts[part].id.expect("an assigned partition");
         let tickets: Vec<Ticket> = with.iter().map(|(ticket, _)| *ticket).collect();
         let mut after = self.parts[part].store.clone();
+        let open_count = self.engine.open_count(id);
         let snapshot = self.engine.begin_commit(id, &tickets);
         after.resume = snapshot.resume.clone();
         after.settled_to = snapshot.settled_to;
@@ -45,10 +46,7 @@ impl World {
                 "G5 checkpoint: head of a chain run to {through}"
             );
         }
-        assert!(
-            open.is_sorted(),
-            "G5 checkpoint: open positions out of order: {open:?}"
-        );
+        check_listed(&open, open_count.filter(|_| with.is_empty()));
         after.open = open.into_iter().collect();
         self.log(|| format!(
             "begin {part} with {:?}: {:?} to {:?} open {:?} attempts {attempts:?} drained {drained:?}",
@@ -307,4 +305,16 @@ pub fn settled_with(part: &Part, commit: &Commit) -> BTreeSet<u64> {
         .filter(|row| Model::settled(row))
         .map(|row| row.position);
     already.chain(by_commit).collect()
+}
+
+/// The open positions are in order, and as many as were counted.
+fn check_listed(open: &[u64], counted: Option<u64>) {
+    assert!(
+        open.is_sorted(),
+        "G5 checkpoint: open positions out of order: {open:?}"
+    );
+    assert!(
+        counted.is_none_or(|count| count == open.len() as u64),
+        "G5 checkpoint: {counted:?} open positions counted, and listed: {open:?}"
+    );
 }
