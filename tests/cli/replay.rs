@@ -449,3 +449,42 @@ fn what_names_nothing_is_refused_and_says_what_would() {
     insta::assert_snapshot!(text);
     assert!(world.seen().is_empty());
 }
+
+#[test]
+fn without_effects_records_have_the_ids_that_they_have_live() {
+    let world = done(&["1", "2"]);
+    let rewind = [
+        "checkpoint",
+        "rewind",
+        "--partition",
+        "orders/0",
+        "--to",
+        "1",
+    ];
+    let rewound = world.lanekeeper(&rewind);
+    assert_eq!(rewound.code, Some(0), "{}", rewound.stderr);
+    assert_eq!(world.lanekeeper(&["recover"]).code, Some(0));
+    for (key, generation) in [("a", 1), ("d", 0)] {
+        let args = [
+            "--from",
+            "1",
+            "--key",
+            key,
+            "--effects",
+            "suppress",
+            "--history",
+            key,
+        ];
+        let ended = replay(&world, &args);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let history = world.read(key);
+        let started = history.lines().filter(|line| line.contains("\"started\""));
+        let generations: Vec<Value> = started
+            .map(|line| {
+                let line: Value = serde_json::from_str(line).expect("JSON");
+                line["generation"].clone()
+            })
+            .collect();
+        assert_eq!(generations, [generation, generation], "{key}");
+    }
+}
