@@ -209,8 +209,9 @@ impl<R: Item> Engine<R> {
             Then::Park => Change::Park,
             Then::DeadLetter => Change::Verdict,
         };
-        if lane.is_chained() && self.runs_before(at) && !self.is_next_to_chain(at) {
-            // It would join its chain before records that are not in it.
+        if lane.is_chained() && self.runs_before(at) && self.may_join_front(at).is_none() {
+            // It would join its chain before records that are not in it: what lies between has to come
+            // along, and is not all here, or is too much.
             let delay = rules.backoff_max;
             self.wait(at, Front::Waiting, delay);
             return;

@@ -130,13 +130,23 @@ impl<R: Item> Engine<R> {
             .is_some_and(|chain| window.reached(&self.entries, &chain.from))
     }
 
-    /// Whether the lane's next record is the last before its chain, and no other will come.
-    pub(crate) fn is_next_to_chain(&self, at: u32) -> bool {
-        let next = self.entries[self.lanes[at].head].lane_next;
-        let Some(chain) = self.lanes[at].chain() else {
-            return false;
-        };
-        (next == NIL || *self.entries[next].position() >= chain.from) && self.is_reached(at)
+    /// How many records of the lane are before its chain, when all of them are here and can join its
+    /// front in one change.
+    pub(crate) fn may_join_front(&self, at: u32) -> Option<u32> {
+        let chain = self.lanes[at].chain()?;
+        if !self.is_reached(at) {
+            return None;
+        }
+        let (mut records, mut bytes) = (0_u32, 0_u64);
+        let mut entry = self.lanes[at].head;
+        while entry != NIL && *self.entries[entry].position() < chain.from {
+            records += 1;
+            bytes += self.entries[entry].weight();
+            entry = self.entries[entry].lane_next;
+        }
+        let fits = records <= self.limits.append_records_max.max(1)
+            && bytes <= self.limits.append_bytes_max;
+        (fits || records == 1).then_some(records)
     }
 
     fn load_more(&mut self, at: u32) {

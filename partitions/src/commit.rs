@@ -210,9 +210,8 @@ impl<R: Item> Engine<R> {
         let out = *self.tickets.get(slot);
         let (flag, count) = match out.kind {
             Kind::Persist(Change::Effects | Change::Append) => (COMMITTING, out.len),
-            Kind::Persist(Change::Park | Change::Skip) if self.is_in_window(out.first) => {
-                (COMMITTING, 1)
-            }
+            Kind::Persist(Change::Park) if self.is_in_window(out.first) => (COMMITTING, out.len),
+            Kind::Persist(Change::Skip) if self.is_in_window(out.first) => (COMMITTING, 1),
             Kind::Persist(Change::Reopen) if out.first != NIL => (FORGIVEN, 1),
             Kind::Persist(Change::Stop) if self.has(Bug::CheckpointPastFailed) => (COMMITTING, 1),
             Kind::Persist(

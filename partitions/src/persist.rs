@@ -30,6 +30,9 @@ impl<R: Item> Engine<R> {
             return;
         }
         let lent = match change {
+            Change::Park if self.lanes[at].is_chained() && self.runs_before(at) => {
+                (self.front_of(at), self.may_join_front(at).unwrap_or(1))
+            }
             Change::Stop | Change::Park | Change::Verdict | Change::DeadLettered => {
                 (self.front_of(at), 1)
             }
@@ -124,7 +127,7 @@ impl<R: Item> Engine<R> {
                 self.act_on(at, out.rest, out.behind);
             }
             Change::Stop => self.stopped(at),
-            Change::Park => self.parked(at),
+            Change::Park => self.parked(at, out.len),
             Change::Append => {
                 self.appended(at, out.len);
                 self.next_persist(at);
@@ -178,7 +181,7 @@ impl<R: Item> Engine<R> {
         self.reopen_front(at);
     }
 
-    fn parked(&mut self, at: u32) {
+    fn parked(&mut self, at: u32, records: u32) {
         let first = self.front_of(at);
         let chained = self.lanes[at].is_chained();
         if !chained && self.has(Bug::ParkedPasses) {
@@ -187,12 +190,15 @@ impl<R: Item> Engine<R> {
         }
         if !self.entries[first].is(CHAIN) {
             let from = self.entries[first].position().clone();
-            let bytes = self.entries[first].weight();
-            self.settle_head(at);
+            let mut bytes = 0;
+            for _ in 0..records {
+                bytes += self.entries[self.lanes[at].head].weight();
+                self.settle_head(at);
+            }
             match self.lanes[at].chain_mut().filter(|_| chained) {
                 Some(chain) => {
                     chain.from = from;
-                    chain.count += 1;
+                    chain.count += u64::from(records);
                     chain.bytes += bytes;
                 }
                 None => self.aside(at).chain = Some(Chain::new(from, 1, bytes)),
@@ -305,9 +311,14 @@ impl<R: Item> Engine<R> {
                     self.next_persist(at);
                 }
             }
+            // In front of a chain there is no other place for it: it is tried again.
+            Change::Park => {
+                self.withdraw(slot);
+                let delay = self.limits.failure.backoff_max;
+                self.wait(at, Front::Waiting, delay);
+            }
             // These write nothing of a record and hang on no condition of their own.
-            Change::Park
-            | Change::Stop
+            Change::Stop
             | Change::Reopen
             | Change::Skip
             | Change::Verdict

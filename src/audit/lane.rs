@@ -49,6 +49,8 @@ pub(super) struct Lane {
     pub(super) inherited_left: u64,
     /// Last position of the chain, as far as it is known.
     pub(super) tail: Option<Position>,
+    /// The head before a record joined the chain's front: what lies between comes along.
+    pub(super) front_to: Option<Position>,
     /// The chain is passed up to here.
     pub(super) chain_passed: Option<Position>,
     /// Records of a former owner's chain that passed under this one, in order.
@@ -73,6 +75,7 @@ impl Lane {
             chain: VecDeque::new(),
             inherited_left: 0,
             tail: None,
+            front_to: None,
             chain_passed: None,
             inherited: Vec::new(),
             decided: None,
@@ -143,14 +146,21 @@ impl Lane {
         &mut self.chain[at]
     }
 
-    /// A record joins the chain's end.
+    /// Whether a record lies where only what joins the chain's front may join it.
+    pub(super) fn is_in_front(&self, position: &Position) -> bool {
+        self.front_to.as_ref().is_some_and(|to| position < to)
+    }
+
+    /// A record joins the chain: its end, or, after a rewind, its front.
     pub(super) fn joins(&mut self, position: &Position) {
-        if self.chain.back().is_none_or(|l| l.position < *position) {
-            self.chain.push_back(Link {
+        let at = self.chain.partition_point(|l| l.position < *position);
+        if self.chain.get(at).is_none_or(|l| l.position != *position) {
+            let link = Link {
                 position: position.clone(),
                 state: Step::Waiting,
                 own: true,
-            });
+            };
+            self.chain.insert(at, link);
         }
         if self.tail.as_ref().is_none_or(|tail| tail < position) {
             self.tail = Some(position.clone());
@@ -207,6 +217,7 @@ impl Lane {
         self.released |= matches!(self.mode, Mode::Parked { .. });
         self.mode = Mode::Live;
         self.tail = None;
+        self.front_to = None;
         self.decided = None;
         self.chain.clear();
         self.inherited_left = 0;

@@ -192,6 +192,11 @@ impl Ownership {
         let again = self.lanes[lane].chains(position);
         let queue = &mut self.lanes[lane];
         queue.decided = None;
+        let before = match &queue.mode {
+            Mode::Parked { head, .. } if position < head => Some(head.clone()),
+            Mode::Parked { .. } | Mode::Live | Mode::Stopped { .. } => None,
+        };
+        queue.front_to = before;
         queue.mode = Mode::Parked {
             head: position.clone(),
             releasing: false,
@@ -225,7 +230,8 @@ impl Ownership {
             );
             here.broken(Guarantee::G1, what, &[]);
         }
-        if queue.tail.as_ref().is_some_and(|tail| tail >= position) {
+        let behind = queue.tail.as_ref().is_none_or(|tail| tail < position);
+        if !behind && !queue.is_in_front(position) {
             let what = format!("{name} joined its chain out of order");
             here.broken(Guarantee::G1, what, &[]);
         }

@@ -6,5 +6,6 @@ mod mutations;
 mod order;
 mod owners;
 mod repeats;
+mod rewinds;
 mod script;
 mod stops;

@@ -224,7 +224,10 @@ fn apply(
     match waiting.change {
         Change::Effects | Change::Announce => {}
         Change::Stop => stop(change, owned, head, wall, record_bytes),
-        Change::Park => park(change, owned, head, wall),
+        Change::Park => {
+            let records = engine.records(waiting.ticket).cloned().collect();
+            park(change, owned, records, wall);
+        }
         Change::Append => append(change, engine, waiting.ticket),
         Change::Reopen | Change::Live => change.item = None,
         Change::Skip | Change::DeadLettered => {
@@ -302,8 +305,11 @@ fn stop(
     change.item = Some(item);
 }
 
-fn park(change: &mut LaneChange, owned: &Owned, head: Option<&Record>, wall: i64) {
-    let (Some(mut item), Some(head)) = (failed_item(change, owned, head, wall), head) else {
+fn park(change: &mut LaneChange, owned: &Owned, records: Vec<Record>, wall: i64) {
+    let Some(head) = records.first().cloned() else {
+        return;
+    };
+    let Some(mut item) = failed_item(change, owned, Some(&head), wall) else {
         return;
     };
     let errors = owned.errors.get(&change.lane).cloned().unwrap_or_default();
@@ -314,7 +320,13 @@ fn park(change: &mut LaneChange, owned: &Owned, head: Option<&Record>, wall: i64
         item.record = None;
         change.append = vec![head.clone()];
     } else {
-        // It failed out of its chain: there it is the head again.
+        // It failed out of its chain: there it is the head again. Or, after a rewind, before its chain:
+        // then it joins its front, with what lies between.
+        if *head.position() < item.head {
+            item.count += records.len() as u64;
+            item.bytes += records.iter().map(|r| r.bytes() as u64).sum::<u64>();
+            change.append = records;
+        }
         item.first_error = errors.first;
         item.last_error = errors.last;
         item.attempts = errors.attempts;

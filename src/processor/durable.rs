@@ -52,8 +52,10 @@ impl Processor {
 
     fn note_change(&self, waiting: Waiting, errors: &Errors) {
         let (error, attempts) = (errors.last.as_str(), errors.attempts);
-        for record in self.engine.records(waiting.ticket) {
+        for (index, record) in self.engine.records(waiting.ticket).enumerate() {
             let event = match waiting.change {
+                // Before its chain: what lies between came along.
+                Change::Park if index > 0 => Event::Appended,
                 Change::Effects => Event::Done,
                 Change::Stop => Event::Stopped { error, attempts },
                 Change::Park => Event::Parked { error, attempts },

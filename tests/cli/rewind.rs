@@ -250,6 +250,57 @@ fn chains_are_touched_only_when_that_is_said() {
 }
 
 #[test]
+fn g7_what_fails_before_a_kept_chain_joins_its_front() {
+    let world = World::new();
+    world.put("{\"k\":\"b\",\"v\":\"fragile\"}\n{\"k\":\"b\",\"v\":2}\n{\"k\":\"a\",\"v\":3}\n{\"k\":\"b\",\"v\":\"reject\"}\n{\"k\":\"b\",\"v\":5}\n");
+    let park = |history: &str| {
+        let args = [
+            "run",
+            "--until-idle",
+            "--set",
+            "failure.then=park",
+            "--history",
+            history,
+        ];
+        world.lanekeeper(&args).code
+    };
+    assert_eq!(park("first.jsonl"), Some(3));
+    assert_eq!(
+        rewind(&world, &["--to", "1", "--chains", "keep"]).code,
+        Some(0)
+    );
+    world.write("broken", "");
+    assert_eq!(park("second.jsonl"), Some(3));
+    let mut again = started(&world, "second.jsonl");
+    again.sort_unstable();
+    assert_eq!(again, [(1, 1), (3, 1)], "2 does not overtake 1");
+    let lanes = world
+        .lanekeeper(&["lanes", "show", "--key", "b", "--json"])
+        .json();
+    let lane = &lanes["lanes"][0];
+    assert_eq!(
+        (&lane["position"], &lane["count"], &lane["error"]),
+        (&"1".into(), &4.into(), &"broken".into())
+    );
+    let positions: Vec<_> = { lane["records"].as_array().expect("records").iter() }
+        .filter_map(|record| record["position"].as_str())
+        .collect();
+    assert_eq!(positions, ["1", "2", "4", "5"]);
+
+    world.write("mended", "");
+    assert_eq!(
+        world.lanekeeper(&["lanes", "release", "--key", "b"]).code,
+        Some(0)
+    );
+    assert_eq!(park("third.jsonl"), Some(0));
+    assert_eq!(
+        started(&world, "third.jsonl"),
+        [(1, 1), (2, 1), (4, 1), (5, 1)]
+    );
+    audited(&world, &["first.jsonl", "second.jsonl", "third.jsonl"]);
+}
+
+#[test]
 fn what_is_not_back_is_refused_by_name() {
     let world = done();
     for (to, message) in [

@@ -39,7 +39,7 @@ command = ["sh", "worker.sh"]
 "#;
 
 /// Notes each value in `seen`. What a value says decides the answer; `mended` changes them all to
-/// done.
+/// done, `broken` those of what is fragile to a rejection.
 const WORKER: &str = r#"
 while read -r line; do
   id=$(printf '%s' "$line" | sed 's/.*"id":"\([^"]*\)".*/\1/')
@@ -49,6 +49,7 @@ while read -r line; do
     case "$line" in
       *reject*) answer='"status":"reject","error":"no such account\u001b[2J"' ;;
       *retry*) answer='"status":"retry","error":"try later"' ;;
+      *fragile*) if [ -e broken ]; then answer='"status":"reject","error":"broken"'; fi ;;
       *hang*) sleep 600 ;;
       *wait*) while [ ! -e go ]; do sleep 0.02; done ;;
       *add*) answer='"status":"done","effects":[{"add":{"table":"totals","key":"all","by":5}}]' ;;

@@ -217,6 +217,49 @@ fn records_before_a_held_head_run_in_order_up_to_it() {
 }
 
 #[test]
+fn g3_a_record_before_a_kept_chain_that_fails_joins_its_front_with_what_lies_between() {
+    let mut world = World::with_log(one_try(Then::Park), b"aaaa");
+    world.answer(0, 10, done(1));
+    world.answer(0, 20, done(1));
+    world.answer(0, 30, reject());
+    (0..3).for_each(|_| world.commit(0));
+    world.revoke(0);
+    // An operator's rewind to the beginning that keeps what stands: its positions stay settled.
+    world.parts[0].store.resume = partitions::Resume::Beginning;
+    world.parts[0].store.open.extend([10, 20]);
+    world.assign(0);
+    world.push_all(0);
+    world.answer(0, 10, reject());
+    assert!(world.running(0).is_empty(), "20 does not overtake");
+    (0..2).for_each(|_| world.commit(0));
+    let chain = |world: &World| -> Vec<u64> {
+        { world.parts[0].model.chain(b'a') }
+            .map(|row| row.position)
+            .collect()
+    };
+    assert_eq!(chain(&world), [10, 20, 30, 40]);
+    assert!(world.running(0).is_empty(), "not before a decision");
+    restarted(world, Mode::Parked);
+
+    let mut world = World::with_log(one_try(Then::Park), b"aaa");
+    world.answer(0, 10, done(1));
+    world.answer(0, 20, done(1));
+    world.answer(0, 30, reject());
+    (0..2).for_each(|_| world.commit(0));
+    world.revoke(0);
+    world.parts[0].store.resume = partitions::Resume::Beginning;
+    world.parts[0].store.open.extend([10, 20]);
+    world.assign(0);
+    world.push_all(0);
+    world.answer(0, 10, done(1));
+    world.answer(0, 20, reject());
+    (0..2).for_each(|_| world.commit(0));
+    assert_eq!(chain(&world), [20, 30], "10 is done");
+    assert!(world.decide(0, b'a', Decision::Release));
+    world.heal();
+}
+
+#[test]
 fn a_stopped_head_that_the_checkpoint_went_by_can_still_be_skipped() {
     let mut world = World::with_log(one_try(Then::Stop), b"ab");
     world.answer(0, 10, done(1));

@@ -238,6 +238,15 @@ impl World {
                     .filter(|row| row.key == key && row.published);
                 published.map(|row| row.position).collect()
             }
+            Change::Park if self.is_before_chain(part, key) => {
+                // What lies between comes along.
+                let before = of(Stage::Queued).take_while(|row| !row.chained);
+                let first = model.chain(key).next().map(|row| row.position);
+                before
+                    .map(|row| row.position)
+                    .filter(|position| Some(*position) < first)
+                    .collect()
+            }
             Change::Stop | Change::Park | Change::Skip | Change::Verdict => {
                 let head = self.head_of(part, key);
                 head.filter(|head| self.stage(part, *head) == Stage::Queued)
@@ -245,6 +254,16 @@ impl World {
                     .collect()
             }
         }
+    }
+
+    /// Whether a record of the lane stands before its chain.
+    fn is_before_chain(&self, part: usize, key: u8) -> bool {
+        let model = &self.parts[part].model;
+        let chain = model.chain(key).next();
+        let queue = model.queue(key).next();
+        chain
+            .zip(queue)
+            .is_some_and(|(chain, next)| !next.chained && next.position < chain.position)
     }
 
     fn on_publish(&mut self, ticket: Ticket, id: PartitionId, lane: LaneId) {

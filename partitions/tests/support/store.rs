@@ -97,7 +97,7 @@ impl Stored {
                     },
                 );
             }
-            Change::Park => self.park(key, lent[0]),
+            Change::Park => self.park(key, lent),
             Change::Append => self.append(key, lent),
             Change::Reopen | Change::Live => {
                 self.items.remove(&key);
@@ -120,7 +120,8 @@ impl Stored {
         }
     }
 
-    fn park(&mut self, key: u8, head: u64) {
+    fn park(&mut self, key: u8, lent: &[u64]) {
+        let head = lent[0];
         if let Some(Item::Chain {
             chain,
             releasing,
@@ -128,10 +129,13 @@ impl Stored {
             ..
         }) = self.items.get_mut(&key)
         {
-            assert!(
-                chain.contains(&head),
-                "parked again without being in its chain: {head}"
-            );
+            if !chain.contains(&head) {
+                assert!(
+                    lent.last() < chain.front(),
+                    "park: neither in its chain nor before it: {lent:?}"
+                );
+                lent.iter().rev().for_each(|one| chain.push_front(*one));
+            }
             (*releasing, *cut) = (false, false);
             return;
         }
