@@ -1,6 +1,7 @@
 //! Going back: while nobody runs, and while somebody does.
 
 use crate::world::{Ended, World, pretty};
+use lanekeeper::{source::local::log::Log, sqlite::Access};
 use serde_json::Value;
 
 /// So many records of one key, each adding 5.
@@ -33,6 +34,14 @@ fn show(world: &World) -> Value {
 fn total(world: &World) -> String {
     let value = world.lanekeeper(&["value", "get", "totals", "all"]);
     value.stdout.trim().to_owned()
+}
+
+/// How far the log need keep nothing for the app.
+fn registered(world: &World) -> Option<u64> {
+    let path = world.path("lanekeeper.db");
+    let log = Log::open(&path, Access::Read).expect("a log");
+    let topic = log.topic("orders").expect("readable").expect("there");
+    { log.frontier(("shop", "orders"), &topic, 0) }.expect("readable")
 }
 
 /// Positions and generations of the tries in a history.
@@ -74,8 +83,14 @@ fn g5_back_to_a_position_what_was_settled_runs_again_once() {
     assert_eq!(before["epoch"], unchanged["epoch"], "nothing is written");
     assert_eq!(before["history"], unchanged["history"]);
 
+    assert_eq!(registered(&world), Some(10));
     let done = rewind(&world, &["--to", "7", "--why", "bad deploy", "--json"]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(
+        registered(&world),
+        Some(6),
+        "retention keeps what runs again"
+    );
     insta::assert_snapshot!("rewind", pretty(done.json()));
     let shown = show(&world);
     assert_eq!(
