@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 mod machine;
 mod recover;
+#[cfg(feature = "cli")]
 mod replay;
 mod target;
 mod worker;
@@ -23,6 +24,7 @@ mod worker;
 pub(crate) use machine::Signals;
 pub use machine::{MachineClock, terminated};
 pub use recover::Selection;
+#[cfg(feature = "cli")]
 pub(crate) use replay::{Locks, Replay, Span, namespace_store};
 pub use target::{TargetError, target};
 pub(crate) use worker::Worker;

@@ -126,6 +126,10 @@ impl Worker {
     }
 
     /// Of a recovery: the partitions that it works on, each with the position where it ends.
+    #[cfg_attr(
+        not(feature = "cli"),
+        expect(dead_code, reason = "only the command line tells of them")
+    )]
     pub(crate) fn ends(&self) -> &BTreeMap<PartitionName, u64> {
         &self.ends
     }

@@ -34,6 +34,7 @@ pub(super) fn frontier_of(checkpoint: Option<&Checkpoint>) -> u64 {
 
 /// What a run with this checkpoint would be told, where it does not simply go on: why it would not
 /// start, or what it would go on without.
+#[cfg(feature = "cli")]
 pub(crate) fn foreseen(
     log: &Log,
     topic: &Topic,
