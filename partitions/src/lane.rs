@@ -50,8 +50,9 @@ pub(crate) enum Standing {
 pub(crate) struct Lane<P> {
     pub(crate) aside: Option<Box<Aside<P>>>,
     pub(crate) partition: u32,
-    /// Its open records outside of the chain, in order. Of a free slot: the next one.
+    /// Its open records outside of the chain, in order.
     pub(crate) head: u32,
+    /// Of a free slot: the next one.
     pub(crate) tail: u32,
     pub(crate) front: Front,
     pub(crate) standing: Standing,
@@ -268,7 +269,7 @@ impl<P> Lane<P> {
     }
 }
 
-/// A slab of lanes, with a free list through `head`.
+/// A slab of lanes, with a free list through `tail`.
 pub(crate) struct Lanes<P> {
     slots: Vec<Lane<P>>,
     free: u32,
@@ -322,7 +323,7 @@ impl<P> Lanes<P> {
         }
         let at = self.free;
         let lane = &mut self.slots[at as usize];
-        self.free = core::mem::replace(&mut lane.head, NIL);
+        self.free = lane.tail;
         lane.partition = partition;
         lane.hash = hash;
         let slots = &self.slots;
@@ -342,15 +343,17 @@ impl<P> Lanes<P> {
     #[inline]
     pub(crate) fn remove(&mut self, at: u32) {
         let lane = &mut self.slots[at as usize];
+        debug_assert!(lane.partition != NIL, "a lane is freed once");
         lane.generation = next_generation(lane.generation);
         lane.partition = NIL;
+        lane.head = NIL;
         lane.ticket = NIL;
         lane.persist = NIL;
         lane.front = Front::Idle;
         lane.standing = Standing::Live;
         lane.haunted = false;
         lane.aside = None;
-        lane.head = self.free;
+        lane.tail = self.free;
         self.free = at;
         self.keys.remove(lane.hash, at);
     }

@@ -48,10 +48,17 @@ impl<R: Item> Engine<R> {
     }
 
     fn forget_lane(&mut self, at: u32, identity: u64) {
-        self.drop_loaded(at);
         self.forget_suspect(at);
         let lane = &self.lanes[at];
         let (hash, ticket, persist) = (lane.hash, lane.ticket, lane.persist);
+        // A published record is in no list any more, unless it is in the chain.
+        if persist != NIL {
+            let Out { kind, first, .. } = self.tickets.end(persist);
+            if kind == Kind::Persist(Change::DeadLettered) && !self.entries[first].is(CHAIN) {
+                self.entries.remove(first);
+            }
+        }
+        self.drop_loaded(at);
         if ticket != NIL {
             let kind = self.tickets.get(ticket).kind;
             if matches!(kind, Kind::Try | Kind::Quarantined) {
@@ -76,13 +83,6 @@ impl<R: Item> Engine<R> {
                 aside.until,
                 Due::Ghost(self.tickets.name(ticket)),
             )));
-        }
-        if persist != NIL {
-            let Out { kind, first, .. } = self.tickets.end(persist);
-            // A published record is in no list any more.
-            if kind == Kind::Persist(Change::DeadLettered) && !self.entries[first].is(CHAIN) {
-                self.entries.remove(first);
-            }
         }
         self.lanes.remove(at);
     }

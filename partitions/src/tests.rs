@@ -402,3 +402,52 @@ fn a_chain_within_the_settled_prefix_runs_after_a_restart() {
     assert_eq!(out.iter().map(|start| start.0).collect::<Vec<_>>(), [2]);
     assert!(engine.figures(p).is_some());
 }
+
+#[test]
+fn a_published_head_of_a_chain_is_forgotten_once_with_its_partition() {
+    let mut engine = Engine::new(limits(Then::Park));
+    let chain = Held::Parked {
+        head: 1,
+        tail: 1,
+        count: 1,
+        bytes: 1,
+        releasing: false,
+        cut: false,
+    };
+    let mut held = core::iter::once((&b"a"[..], chain));
+    let assignment = Assignment {
+        identity: 1,
+        resume: Resume::After(1),
+        settled_to: Some(1),
+        open: &mut core::iter::empty(),
+        held: &mut held,
+    };
+    let p = engine.assign(assignment);
+    assert!(engine.decide(p, b"a", Decision::DeadLetter));
+    let Some(Action::LoadChain { lane, .. }) = engine.poll() else {
+        panic!("the chain is not asked for");
+    };
+    engine.chain(lane, &mut [Record { at: 1, key: "a" }].into_iter(), true);
+    let verdict = persist(&mut engine, Change::Verdict);
+    commit(&mut engine, p, &[verdict]);
+    let Some(Action::Publish { ticket, .. }) = engine.poll() else {
+        panic!("the head is not published");
+    };
+    engine.dead_lettered(ticket, Published::Done);
+    let _ = persist(&mut engine, Change::DeadLettered);
+    engine.revoke(p);
+
+    let assignment = Assignment {
+        identity: 1,
+        resume: Resume::After(1),
+        settled_to: None,
+        open: &mut core::iter::empty(),
+        held: &mut core::iter::empty(),
+    };
+    let p = engine.assign(assignment);
+    for at in 2..6 {
+        push(&mut engine, p, at, "b");
+    }
+    let open: Vec<u64> = engine.open(p).map(|record| record.at).collect();
+    assert_eq!(open, [2, 3, 4, 5]);
+}

@@ -138,6 +138,10 @@ impl<R: Item> Entries<R> {
     #[inline(always)]
     pub(crate) fn remove(&mut self, at: u32) {
         let entry = &mut self.slots[at as usize];
+        debug_assert!(
+            !matches!(entry.body, Body::Absent(None)),
+            "an entry is freed once"
+        );
         entry.body = Body::Absent(None);
         entry.settled_after = None;
         entry.prev = NIL;
