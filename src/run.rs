@@ -150,7 +150,7 @@ pub enum RunError {
     #[error("{0}")]
     Selection(String),
     /// An embedded log cannot be read.
-    #[error("the log cannot be read: {0}")]
+    #[error("the log cannot be opened: {0}")]
     Log(#[from] LogError),
     /// The handler cannot be used.
     #[error(transparent)]

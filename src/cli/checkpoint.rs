@@ -19,6 +19,10 @@ mod rewind;
 mod view;
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  lanekeeper checkpoint list
+  lanekeeper checkpoint show --partition orders/3
+  lanekeeper checkpoint rewind --partition orders/3 --to 2026-05-01T14:00:00Z --dry-run")]
 pub(crate) struct CheckpointArguments {
     #[command(subcommand)]
     command: CheckpointCommand,
