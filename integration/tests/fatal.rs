@@ -74,6 +74,7 @@ fn g10_a_record_that_kills_its_worker_every_time_is_stopped_by_name() {
     // Twice before anybody is suspected, once among suspects at most, then an attempt a death.
     assert!((4..=7).contains(&deaths), "{deaths} deaths");
     let report: serde_json::Value = serde_json::from_str(&last.output).unwrap();
+    assert_eq!(report["stopped_lanes"].as_array().unwrap().len(), 1);
     let stopped = &report["stopped_lanes"][0];
     assert_eq!(stopped["key"], "a0", "{report:#}");
     assert_eq!(stopped["attempts"], 3, "{report:#}");
@@ -92,4 +93,39 @@ fn g10_a_record_that_kills_its_worker_every_time_is_stopped_by_name() {
     assert_eq!(scene.run(&skip).unwrap().code, Some(0));
     let ended = scene.run(&["run", "--until-idle"]).unwrap();
     assert_eq!(ended.code, Some(0), "{ended:#?}");
+}
+
+/// Suspects of other partitions run alone just before it, and are answered: its deaths are not theirs.
+#[test]
+fn g10_only_the_record_that_kills_is_charged_where_it_is_the_log_s_last() {
+    let scene = Scene::new(&CONFIG.replace("n == 40", "n == 199")).unwrap();
+    let mut lines = String::new();
+    for n in 0..200 {
+        let _infallible = writeln!(lines, "{{\"account\":\"a{}\",\"n\":{n}}}", n % 20);
+    }
+    scene.write("requests.jsonl", &lines).unwrap();
+    let put = [
+        "put",
+        "--topic",
+        "orders",
+        "--key",
+        "account",
+        "requests.jsonl",
+    ];
+    assert_eq!(scene.run(&put).unwrap().code, Some(0));
+    let mut deaths = 0;
+    let last = loop {
+        let ended = scene
+            .run(&["run", "--until-idle", "--report", "-"])
+            .unwrap();
+        if ended.code.is_some() {
+            break ended;
+        }
+        deaths += 1;
+        assert!(deaths < 12, "it kills its worker for ever: {ended:#?}");
+    };
+    let report: serde_json::Value = serde_json::from_str(&last.output).unwrap();
+    let stopped = report["stopped_lanes"].as_array().unwrap();
+    let keys: Vec<_> = stopped.iter().map(|lane| &lane["key"]).collect();
+    assert_eq!(keys, ["a19"], "{report:#}");
 }

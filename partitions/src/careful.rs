@@ -3,7 +3,9 @@
 //! A worker that died again and again may have been killed by one of its records. Until that is ruled
 //! out, each record is announced in a durable commit before it starts, by itself, and its answer takes
 //! the announcement back. What is found announced at the next claim is a **suspect**: it starts only
-//! while nothing else is in flight, announced as alone, so that a worker that dies then names it.
+//! while nothing else is in flight, announced as alone, so that a worker that dies then names it. Once
+//! answered it is named no longer, and until that is durable nothing starts: else the next death would
+//! be charged to it.
 
 use crate::lane::Front;
 use crate::ticket::Kind;
@@ -83,6 +85,8 @@ enum Stage {
     Announced,
     /// Its try is out.
     Trying,
+    /// It is answered, or has to wait, and this partition's store still names it.
+    Retracting(PartitionId),
 }
 
 /// Whether a suspect has a say in what starts.
@@ -226,23 +230,37 @@ impl<R: Item> Engine<R> {
     #[cold]
     pub(crate) fn unannounce(&mut self, at: u32, first: u32, answered: bool) {
         let id = self.lanes.id(at);
-        if self
-            .caution
-            .alone
-            .as_ref()
-            .is_some_and(|alone| alone.lane == id)
+        let slot = self.lanes[at].partition;
+        let partition = self.partitions[slot as usize].id(slot);
+        if let Some(alone) = &mut self.caution.alone
+            && alone.lane == id
+            && matches!(alone.stage, Stage::Announced | Stage::Trying)
         {
-            self.caution.alone = None;
+            alone.stage = Stage::Retracting(partition);
         }
         let entry = &mut self.entries[first];
         entry.flags &= !ANNOUNCED;
-        let part = &mut self.partitions[self.lanes[at].partition as usize];
+        let part = &mut self.partitions[slot as usize];
         let Some(careful) = &mut part.careful else {
             return;
         };
         careful.announced.remove(entry.position());
         if answered {
             careful.suspects.remove(entry.position());
+        }
+    }
+
+    /// Whether a commit of the partition is due though it may carry no change: the store names a record
+    /// as alone that is so no longer, and nothing starts until that is durable.
+    pub fn is_retracting(&self, partition: PartitionId) -> bool {
+        let alone = self.caution.alone.as_ref();
+        alone.is_some_and(|alone| alone.stage == Stage::Retracting(partition))
+    }
+
+    /// The store names nothing of the partition as alone, or the partition is gone.
+    pub(crate) fn retracted(&mut self, partition: PartitionId) {
+        if self.is_retracting(partition) {
+            self.caution.alone = None;
         }
     }
 
@@ -277,11 +295,10 @@ impl<R: Item> Engine<R> {
                 self.part_of(at).waiting -= 1;
                 self.lanes[at].front = Front::Idle;
                 let start = self.start(slot, at);
-                if let Some(alone) = &mut self.caution.alone {
+                if let Some(alone) = &mut self.caution.alone
+                    && start.is_some()
+                {
                     alone.stage = Stage::Trying;
-                }
-                if start.is_none() {
-                    self.caution.alone = None;
                 }
                 Ok(start)
             }
@@ -293,7 +310,7 @@ impl<R: Item> Engine<R> {
             return Solo::No;
         };
         let at = match stage {
-            Stage::Announcing | Stage::Trying => return Solo::Waits,
+            Stage::Announcing | Stage::Trying | Stage::Retracting(_) => return Solo::Waits,
             Stage::Clearing | Stage::Announced => self.cautious(lane),
         };
         let Some(at) = at else {
@@ -303,7 +320,12 @@ impl<R: Item> Engine<R> {
         let slot = self.lanes[at].partition;
         if !self.partitions[slot as usize].may_start(&self.limits) {
             // It cannot have its turn now, and keeps nobody else from theirs.
-            return Solo::No;
+            if stage == Stage::Clearing {
+                return Solo::No;
+            }
+            self.unannounce(at, self.front_of(at), false);
+            self.caution.suspects.push_back(lane);
+            return Solo::Waits;
         }
         if self.in_flight > 0 {
             return Solo::Waits;

@@ -167,10 +167,12 @@ impl<R: Item> Engine<R> {
                 settled_to = Some(self.entries[last].position().clone());
             }
         }
+        let retracts = self.is_retracting(partition);
         let part = &mut self.partitions[slot as usize];
         part.commit = Some(Commit {
             unflushed: part.unflushed,
             tickets,
+            retracts,
         });
         self.snapshot(slot, settled_to)
     }
@@ -291,6 +293,9 @@ impl<R: Item> Engine<R> {
                 }
                 for ticket in commit.tickets {
                     self.durable(ticket);
+                }
+                if commit.retracts {
+                    self.retracted(partition);
                 }
             }
             CommitEnd::Refused(refused) => {

@@ -94,6 +94,8 @@ pub(crate) struct Commit {
     pub(crate) unflushed: u64,
     /// Slots of the tickets that it carries.
     pub(crate) tickets: Vec<u32>,
+    /// It no longer names as alone what the one before it did.
+    pub(crate) retracts: bool,
 }
 
 impl<P: Ord + Clone> Partition<P> {

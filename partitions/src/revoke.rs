@@ -42,6 +42,7 @@ impl<R: Item> Engine<R> {
             self.entries.remove(at);
         }
         let generation = self.partitions[slot as usize].generation;
+        self.retracted(partition);
         self.partitions[slot as usize] = Partition::unassigned(generation);
         self.ring.retain(|&other| other != slot);
         self.outbox.retain(|action| action.partition() != partition);

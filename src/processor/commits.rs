@@ -55,6 +55,7 @@ impl Processor {
             .as_ref()
             .is_some_and(|l| l.drained || l.deadline <= self.now);
         owned.shut()
+            || self.engine.is_retracting(id)
             || (changed
                 && (leaving
                     || owned.placing

@@ -14,7 +14,7 @@ struct Bench {
     id: PartitionId,
     /// Positions of the tries that are out, each a run of one unless it names more.
     tries: Vec<(Ticket, Vec<u64>)>,
-    changes: Vec<(Ticket, Change)>,
+    changes: Vec<(Ticket, PartitionId, Change)>,
     loads: Vec<partitions::LaneId>,
     now: Duration,
 }
@@ -65,7 +65,12 @@ impl Bench {
                     self.tries
                         .push((ticket, records.map(|r| r.position).collect()));
                 }
-                Action::Persist { ticket, change, .. } => self.changes.push((ticket, change)),
+                Action::Persist {
+                    ticket,
+                    partition,
+                    change,
+                    ..
+                } => self.changes.push((ticket, partition, change)),
                 Action::LoadChain { lane, .. } => self.loads.push(lane),
                 Action::Publish { .. }
                 | Action::Stopped { .. }
@@ -95,7 +100,9 @@ impl Bench {
 
     /// A commit with all that waits: what it names as announced, and attempts of suspects.
     fn commit(&mut self) -> (BTreeMap<u64, bool>, Vec<(u64, u32)>) {
-        let tickets: Vec<Ticket> = self.changes.drain(..).map(|(ticket, _)| ticket).collect();
+        let own = |(_, partition, _): &mut (Ticket, PartitionId, Change)| *partition == self.id;
+        let tickets = self.changes.extract_if(.., own).map(|(ticket, ..)| ticket);
+        let tickets: Vec<Ticket> = tickets.collect();
         let snapshot = self.engine.begin_commit(self.id, &tickets);
         let announced = snapshot
             .announced()
@@ -108,7 +115,7 @@ impl Bench {
     }
 
     fn changed(&self) -> Vec<Change> {
-        self.changes.iter().map(|(_, change)| *change).collect()
+        self.changes.iter().map(|(.., change)| *change).collect()
     }
 }
 
@@ -215,12 +222,62 @@ fn g10_a_suspect_runs_alone_and_is_announced_as_alone() {
     assert_eq!(bench.commit().0.get(&20), Some(&true));
     assert_eq!(bench.running(), [20], "alone");
     bench.answer(20, done(1));
+    assert_eq!(bench.running(), [], "the store still names it as alone");
+    assert!(bench.engine.is_retracting(bench.id));
+    assert!(!bench.commit().0.contains_key(&20));
     assert_eq!(
         bench.running(),
         [10, 30],
         "it was not that one: the others go on"
     );
-    assert!(!bench.commit().0.contains_key(&20));
+    assert!(!bench.engine.is_retracting(bench.id));
+}
+
+#[test]
+fn g10_an_answered_suspect_is_not_charged_what_the_next_one_does() {
+    let mut bench = Bench::new(limits(Then::Stop), 20, &[(10, 0)], b"a");
+    let first = bench.id;
+    let other = assign(&mut bench.engine, 2, Vec::new());
+    bench
+        .engine
+        .be_careful(other, None, &mut [(10, 0)].into_iter());
+    bench.push(other, b"a");
+    bench.commit();
+    assert_eq!(bench.running(), [10]);
+    bench.answer(10, done(1));
+    // A commit of the other partition says nothing of this one's.
+    bench.id = other;
+    bench.commit();
+    assert_eq!((bench.running(), bench.changed()), (vec![], vec![]));
+    bench.id = first;
+    assert_eq!(bench.commit().0, BTreeMap::new());
+    bench.id = other;
+    assert_eq!(bench.changed(), [Change::Announce]);
+    assert_eq!(bench.commit().0.get(&10), Some(&true));
+    assert_eq!(bench.running(), [10]);
+    // A try that has to be repeated is announced anew, and no longer as the one that ran.
+    bench.answer(10, retry());
+    assert!(bench.engine.is_retracting(other));
+    bench.engine.revoke(other);
+    assert!(!bench.engine.is_retracting(other), "nobody waits for it");
+}
+
+#[test]
+fn g10_a_suspect_that_may_not_start_now_is_not_named_as_alone_meanwhile() {
+    let mut bench = Bench::new(limits(Then::Stop), 20, &[(10, 0)], b"ab");
+    let other = assign(&mut bench.engine, 2, Vec::new());
+    assert_eq!(bench.changed(), [Change::Announce; 2]);
+    bench.engine.hold(bench.id, true);
+    bench.push(other, b"c");
+    assert_eq!(bench.commit().0.get(&10), Some(&true));
+    assert_eq!(bench.running(), [], "the store names 10 as alone");
+    assert_eq!(bench.commit().0.get(&10), Some(&false));
+    assert_eq!(bench.running(), [10], "of the other partition");
+    bench.answer(10, done(1));
+    bench.engine.hold(bench.id, false);
+    bench.poll();
+    assert_eq!(bench.commit().0.get(&10), Some(&true));
+    assert_eq!(bench.running(), [10], "now it has its turn");
 }
 
 #[test]
@@ -239,6 +296,7 @@ fn g10_suspects_of_two_partitions_take_turns() {
     );
     bench.answer(10, done(1));
     assert_eq!(bench.tries.len(), 0);
+    bench.commit();
     bench.id = other;
     bench.commit();
     assert_eq!(bench.tries.len(), 1);
@@ -393,6 +451,9 @@ fn g10_once_relaxed_everything_runs_as_ever() {
     bench.poll();
     while let Some(position) = bench.running().first().copied() {
         bench.answer(position, if position == 30 { reject() } else { done(1) });
+        if bench.engine.is_retracting(bench.id) {
+            bench.commit();
+        }
     }
     assert_eq!(bench.changed(), [Change::Stop]);
     let left: Vec<u64> = bench.engine.open(bench.id).map(|r| r.position).collect();
