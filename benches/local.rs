@@ -13,7 +13,7 @@ use lanekeeper::{
     Done, Effect, Handler, Record,
     handler::Rust,
     history::Nowhere,
-    processor::{Clock, Parts, Processor, Settings},
+    processor::{CUT_AT, Clock, Parts, Processor, Settings},
     record::{LaneOrder, NoKey, OrderBy},
     source::local::{
         Extent, LocalSource, OnGap, Settings as LogSettings, StartAt,
@@ -98,6 +98,7 @@ fn settings() -> Settings {
         timeout: Duration::from_secs(20),
         settle: None,
         park_max: 100_000,
+        cut_at: CUT_AT,
         flush_interval: Duration::from_secs(1),
         unflushed_max: 10_000,
         records_per_call: 1,

@@ -4,7 +4,7 @@
 //! over each other and read as one table; a Rust program may as well fill in the fields.
 
 use crate::{
-    processor::Settings,
+    processor::{CUT_AT, Settings},
     record::{LaneOrder, NoKey, OrderBy},
 };
 use partitions::FailureRules;
@@ -330,6 +330,7 @@ impl Config {
             timeout: failure.timeout,
             settle: failure.settle,
             park_max: failure.park_max,
+            cut_at: CUT_AT,
             flush_interval: self.store.flush_interval,
             unflushed_max: self.store.unflushed_max,
             records_per_call: self.handler.records_per_call,

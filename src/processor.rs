@@ -23,7 +23,7 @@ mod tries;
 
 pub use careful::CAREFUL_FROM;
 pub use report::{Report, ReportedLane, ReportedPartition};
-pub use settings::{Clock, Outcome, Parts, Settings, Stop};
+pub use settings::{CUT_AT, Clock, Outcome, Parts, Settings, Stop};
 
 use crate::{
     handler::{DeadLetter, PublishError},

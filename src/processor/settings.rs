@@ -18,8 +18,8 @@ const APPEND_RECORDS_MAX: u32 = 200;
 const APPEND_BYTES_MAX: u64 = 256 * 1024;
 /// One chain.
 const PARK_BYTES_MAX: u64 = 1 << 30;
-/// A releasing chain longer than this still takes appends.
-const CUT_AT: u64 = 1_000;
+/// [`Settings::cut_at`] of every run.
+pub const CUT_AT: u64 = 1_000;
 
 /// What the loop is to do; made from the configuration.
 #[derive(Clone, Debug)]
@@ -42,6 +42,9 @@ pub struct Settings {
     pub settle: Option<Duration>,
     /// Most records of one chain.
     pub park_max: u64,
+    /// Records that have not passed in a chain that is released: while there are more of them, arrivals
+    /// still join it; from then on they wait behind it, in memory. Usually [`CUT_AT`].
+    pub cut_at: u64,
     /// A commit goes out at least this often while something changed.
     pub flush_interval: Duration,
     /// Most records per partition in flight or passed since its last durable commit.
@@ -68,7 +71,7 @@ impl Settings {
             append_bytes_max: APPEND_BYTES_MAX,
             park_records_max: self.park_max,
             park_bytes_max: PARK_BYTES_MAX,
-            cut_at: CUT_AT,
+            cut_at: self.cut_at,
             seed: self.seed,
         }
     }

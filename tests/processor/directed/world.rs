@@ -10,7 +10,7 @@ use lanekeeper::{
     audit::{Audit, Counts},
     checkpoint::Checkpoint,
     history::{Fact, History, Line},
-    processor::{Clock, Outcome, Parts, Processor, Report, Settings, Stop},
+    processor::{CUT_AT, Clock, Outcome, Parts, Processor, Report, Settings, Stop},
     record::{LaneKey, LaneOrder, NoKey, OrderBy, PartitionName},
     store::{
         Commit, DecideError, DecisionNote, LaneItem, Store, Verb, WorkerId,
@@ -70,6 +70,7 @@ pub(super) fn settings() -> Settings {
         timeout: secs(4),
         settle: Some(Duration::ZERO),
         park_max: 1_000,
+        cut_at: CUT_AT,
         flush_interval: secs(1),
         unflushed_max: 1_000,
         records_per_call: 1,

@@ -38,6 +38,8 @@ counters! {
     crowds_parked,
     /// Appends to a chain that were sent again after a lost answer.
     appends_repeated,
+    /// Commits by which records joined a chain that was released.
+    appends_while_released,
     /// Releases that cut the chain.
     cuts,
     /// Commits that met a lane item changed by an operator.

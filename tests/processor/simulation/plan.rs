@@ -3,7 +3,7 @@
 
 use fastrand::Rng;
 use lanekeeper::{
-    processor::Settings,
+    processor::{CUT_AT, Settings},
     record::{LaneOrder, NoKey, OrderBy},
 };
 use partitions::{FailureRules, Stops, Then};
@@ -103,7 +103,8 @@ impl Plan {
         let mut rng = Rng::with_seed(seed);
         let chaos = millis(&mut rng, 8_000, 20_000);
         let work_max = millis(&mut rng, 5, 300);
-        let settings = settings(&mut rng, seed, work_max);
+        let mut settings = settings(&mut rng, seed, work_max);
+        settings.cut_at = cut_at(&mut Rng::with_seed(seed ^ 0xc07));
         let crowded = settings.order.by == OrderBy::Key && rng.u8(..) < 24;
         let mut logs = logs(&mut rng, chaos, crowded, settings.order.by);
         if Rng::with_seed(seed ^ 0xdead).u8(..) < 50 {
@@ -179,6 +180,7 @@ fn settings(rng: &mut Rng, seed: u64, work_max: Duration) -> Settings {
         } else {
             100_000
         },
+        cut_at: CUT_AT,
         flush_interval: millis(rng, 50, 800),
         unflushed_max: if rng.u8(..) < 60 {
             rng.u64(4..30)
@@ -188,6 +190,15 @@ fn settings(rng: &mut Rng, seed: u64, work_max: Duration) -> Settings {
         records_per_call: if rng.bool() { 1 } else { rng.u32(2..=5) },
         until_idle: false,
         seed,
+    }
+}
+
+/// As in every run, or so few that chains of this log are longer.
+fn cut_at(rng: &mut Rng) -> u64 {
+    if rng.u8(..) < 100 {
+        *rng.choice(&[0, 1, 2, 5, 20]).expect("some")
+    } else {
+        CUT_AT
     }
 }
 

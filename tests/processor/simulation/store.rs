@@ -9,7 +9,7 @@ use lanekeeper::{
     store::{
         AsRead, Claimed, Commit, CommitBounds, CommitError, Committed, ContentId, DecideError,
         DecisionNote, Fence, HistoryItem, LaneItem, LaneState, Ownership, Rewind, RewindError,
-        Store, StoreError, WorkerId, WorkerItem,
+        Store, StoreError, Verb, WorkerId, WorkerItem,
         memory::{Call, Fate, Memory, Weather},
     },
 };
@@ -96,6 +96,16 @@ impl Seat {
                 }
                 if *repeated && commit.lanes.iter().any(|lane| !lane.append.is_empty()) {
                     count(|c| c.appends_repeated += 1);
+                }
+                let released = |item: &LaneItem| {
+                    let verb = item.taken().map(|decision| decision.verb);
+                    matches!(verb, Some(Verb::Release | Verb::Retry))
+                };
+                if { commit.lanes.iter() }
+                    .filter(|lane| !lane.append.is_empty())
+                    .any(|lane| lane.item.as_ref().is_some_and(released))
+                {
+                    count(|c| c.appends_while_released += 1);
                 }
                 let drains = |item: &LaneItem| item.state == LaneState::Draining;
                 if commit
