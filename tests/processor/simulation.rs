@@ -7,6 +7,7 @@
 mod chaos;
 mod counters;
 mod log;
+mod operators;
 mod plan;
 mod source;
 mod store;

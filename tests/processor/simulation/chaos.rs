@@ -3,17 +3,13 @@
 
 use super::{
     counters::Counters,
-    log::offset,
+    operators,
     plan::Plan,
     store::Canary,
-    target::Place,
     verdict,
     world::{Incarnation, Shared, begin_time, now},
 };
-use lanekeeper::{
-    processor::{Outcome, Stop},
-    store::{DecisionNote, LaneItem, LaneState, Store, Verb},
-};
+use lanekeeper::processor::{Outcome, Stop};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
@@ -276,7 +272,7 @@ impl World {
             self.compact();
         }
         if decide {
-            self.decide(false);
+            operators::decide(&self.shared, false);
         }
         self.expire();
     }
@@ -359,60 +355,6 @@ impl World {
         }
     }
 
-    /// An operator looks at what stands and decides; `all`: on everything, so that it goes on.
-    fn decide(&self, all: bool) {
-        let standing: Vec<(lanekeeper::record::PartitionName, LaneItem)> =
-            self.shared.store.tamper(|contents| {
-                let undecided = contents.lanes.iter().filter(|(_, i)| i.decision.is_none());
-                undecided
-                    .map(|((p, _), i)| (p.clone(), i.clone()))
-                    .collect()
-            });
-        for (name, item) in standing {
-            if !(all || self.shared.chance(0.5)) {
-                continue;
-            }
-            let verbs: &[Verb] = match (item.state, all) {
-                (LaneState::Stopped, true) => &[Verb::Retry, Verb::Retry, Verb::Retry, Verb::Skip],
-                (LaneState::Stopped, false) => &[
-                    Verb::Retry,
-                    Verb::Retry,
-                    Verb::Skip,
-                    Verb::Park,
-                    Verb::DeadLetter,
-                ],
-                (LaneState::Parked, true) => &[Verb::Release],
-                (LaneState::Parked, false) => {
-                    &[Verb::Release, Verb::Retry, Verb::Skip, Verb::DeadLetter]
-                }
-                (LaneState::Draining | LaneState::Live, _) => continue,
-            };
-            let Some(verb) = self.shared.pick(verbs) else {
-                continue;
-            };
-            if item.last_error.is_empty() {
-                let what = format!("lane {} stands without an error: {item:?}", item.lane);
-                self.shared.problem(what);
-            }
-            let place: Place = (self.shared.log().number(&name), offset(&item.head));
-            if verb == Verb::Skip {
-                self.shared.skip(place);
-            }
-            let note = DecisionNote {
-                verb,
-                by: "operator".to_owned(),
-                why: None,
-                at: i64::try_from(now().as_millis()).expect("short"),
-                taken: false,
-            };
-            let store = self.shared.store.clone();
-            tokio::spawn(async move {
-                // An owner may be quicker: then the operator looks again.
-                let _ = store.decide(&name, &item.lane, item.rev, &note).await;
-            });
-        }
-    }
-
     fn heal(&mut self) {
         self.shared.calm_down();
         let mut seen = self.shared.seen();
@@ -436,7 +378,7 @@ impl World {
                 worker.expired = false;
             }
             if self.shared.plan.mended {
-                self.decide(true);
+                operators::decide(&self.shared, true);
             }
             let settled = self.orphans.is_empty() && verdict::unsettled(&self.shared).is_none();
             let rests = settled && self.workers.len() == self.shared.plan.slots;
