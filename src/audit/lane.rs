@@ -201,7 +201,8 @@ impl Lane {
     }
 
     /// Whether this record of a chain that runs can only have come out of the store: it joined the
-    /// chain by a commit whose answer was not heard yet.
+    /// chain by a commit whose answer was not heard yet. Before the chain, after a rewind, records of
+    /// the lane run as they come.
     pub(super) fn joined_untold(&self, position: &Position) -> bool {
         let releasing = matches!(
             self.mode,
@@ -210,7 +211,8 @@ impl Lane {
                 ..
             }
         );
-        releasing && self.waiting.front() == Some(position)
+        let behind = self.tail.as_ref().is_none_or(|tail| tail < position);
+        releasing && behind && self.waiting.front() == Some(position)
     }
 
     pub(super) fn goes_live(&mut self) {

@@ -174,6 +174,11 @@ impl Ownership {
             let what = format!("{name} started before record {head}, the head of its chain");
             here.broken(Guarantee::G1, what, &[]);
         }
+        // After a rewind, what lies before the chain runs first.
+        if let Some(first) = lane.waiting.front().filter(|first| *first < position) {
+            let what = format!("{name} started out of its chain before record {first} of its lane");
+            here.broken(Guarantee::G1, what, &[]);
+        }
         let barrier = self.stops.first().filter(|head| *head < position);
         if let Some(head) = barrier.filter(|_| self.rules.stops_partition) {
             let what = format!("{name} started, and record {head} before it stops the partition");

@@ -4,7 +4,7 @@ use super::script::{Script, check, cover, five, scripted, takes_over};
 use crate::{
     audit::Guarantee::{self, G1, G5, G8},
     history::Event,
-    store::LaneState,
+    store::{LaneState, Verb},
 };
 
 /// All five are done and durable; then the next owner, of this generation, begins at 3 again.
@@ -93,4 +93,43 @@ fn g1_what_lies_between_joins_a_kept_chain_behind_what_failed() {
     );
     // It waits in the chain for a decision, and is settled there.
     check(&[G1, G5], &before_a_chain(|s| _ = s.start("a", 3)));
+}
+
+/// 4 and 5 are in a chain that was released, and it is kept when 1 to 3 of their lane run again.
+fn before_a_released_chain(then: impl FnOnce(&mut Script)) -> Script {
+    scripted(|s| {
+        s.fetch(&[("a", 1), ("a", 2), ("a", 3), ("a", 4), ("a", 5)]);
+        for n in 1..=3 {
+            s.run("a", n);
+        }
+        s.reject("a", 4);
+        s.commit(&cover(4, 4, &[]));
+        s.parked("a", 4);
+        s.commit(&cover(5, 5, &[]));
+        s.say(Some(("a", 5)), Event::Appended);
+        s.decide("a", 4, Verb::Release);
+        s.revoke(true);
+        s.generation = 1;
+        takes_over(s, true, &cover(0, 0, &[]));
+        s.held("a", 4, LaneState::Draining, Some((5, 2)));
+        (1..=5).for_each(|n| s.forget_attempts(n));
+        s.fetch(&[("a", 1), ("a", 2), ("a", 3)]);
+        s.say(Some(("a", 4)), Event::AlreadyDone);
+        s.say(Some(("a", 5)), Event::AlreadyDone);
+        then(s);
+    })
+}
+
+#[test]
+fn g1_what_lies_before_a_released_chain_runs_before_it() {
+    let runs = |order: [u64; 5]| {
+        before_a_released_chain(|s| {
+            order.iter().for_each(|n| s.run("a", *n));
+            s.commit(&cover(5, 5, &[]));
+            s.say(Some(("a", 5)), Event::Released);
+        })
+    };
+    check(&[], &runs([1, 2, 3, 4, 5]));
+    check(&[G1], &runs([2, 1, 3, 4, 5]));
+    check(&[G1], &runs([1, 2, 4, 3, 5]));
 }
