@@ -26,7 +26,9 @@ impl<R: Item> Engine<R> {
         if !self.lanes[at].is_chained() || self.part_of(at).draining {
             return;
         }
-        if self.lanes[at].front == Front::Idle && !self.runs_before(at) {
+        // What lies before the chain, after a rewind, is to pass or to join it first, also while it is
+        // still to come: it would be taken for the head that was decided on.
+        if self.lanes[at].front == Front::Idle && !self.runs_before(at) && self.is_reached(at) {
             self.act_on_parked(at);
         }
         self.load_more(at);

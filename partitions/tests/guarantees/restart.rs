@@ -260,6 +260,37 @@ fn g3_a_record_before_a_kept_chain_that_fails_joins_its_front_with_what_lies_bet
 }
 
 #[test]
+fn g1_a_decision_on_a_kept_chain_waits_for_what_lies_before_it() {
+    for decision in [Decision::Skip, Decision::DeadLetter] {
+        let mut world = World::with_log(one_try(Then::Park), b"aaaa");
+        world.answer(0, 10, done(1));
+        world.answer(0, 20, reject());
+        (0..3).for_each(|_| world.commit(0));
+        world.revoke(0);
+        // An operator's rewind to the beginning that keeps what stands, and its positions settled.
+        world.parts[0].store.resume = partitions::Resume::Beginning;
+        world.parts[0].store.open.insert(10);
+        world.assign(0);
+        assert!(world.decide(0, b'a', decision));
+        world.load(0, b'a', 4);
+        world.commit(0);
+        world.push_all(0);
+        assert_eq!(world.running(0), [10], "{decision:?}");
+        world.answer(0, 10, done(1));
+        if decision == Decision::DeadLetter {
+            world.load(0, b'a', 4);
+            world.commit(0);
+            world.published(0, b'a', Published::Done);
+        }
+        world.commit(0);
+        let chain = world.parts[0].model.chain(b'a');
+        let chain: Vec<u64> = chain.map(|row| row.position).collect();
+        assert_eq!(chain, [30, 40], "{decision:?}");
+        world.heal();
+    }
+}
+
+#[test]
 fn a_stopped_head_that_the_checkpoint_went_by_can_still_be_skipped() {
     let mut world = World::with_log(one_try(Then::Stop), b"ab");
     world.answer(0, 10, done(1));

@@ -1,6 +1,6 @@
 //! The naive reference: one list of records a partition; every answer is computed by brute force.
 
-use super::lane::{Lane, Mode, Row, Stage};
+use super::lane::{Lane, Mode, Owed, Row, Stage};
 use partitions::Change;
 use std::collections::BTreeMap;
 
@@ -72,7 +72,13 @@ impl Model {
                 && state
                 && row.position < barrier.min(comes)
         };
-        if lane.shut() {
+        // A decision on a chain waits for what lies before it.
+        let waits = !chained
+            && lane.mode == Mode::Parked
+            && lane.persist.is_none()
+            && lane.publishing.is_none()
+            && !lane.owes.contains(&Owed::Publish);
+        if lane.shut() && !waits {
             return Vec::new();
         }
         self.queue(key)

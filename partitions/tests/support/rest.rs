@@ -142,6 +142,17 @@ impl World {
         {
             return;
         }
+        // What lies before a chain comes first, whose lane nobody knows before it is here.
+        let head = part.model.chain(key).next().map(|row| row.position);
+        let comes = |row: &Row| match row.stage {
+            Stage::Absent => true,
+            Stage::Queued | Stage::Out | Stage::Answered => row.key == key && !row.chained,
+            Stage::Passed | Stage::Void | Stage::Gone => false,
+        };
+        let before = |row: &&Row| Some(row.position) < head;
+        if part.model.rows.iter().filter(before).any(comes) {
+            return;
+        }
         let name = format!(
             "{at}/{} ({:?}, owes {:?})",
             key as char, lane.mode, lane.owes
