@@ -214,7 +214,8 @@ pub fn plan(
     (checkpoint.attempts, checkpoint.announced) = (attempts, announced);
     checkpoint.incarnation = { checkpoint.incarnation.take() }.or_else(|| now.incarnation.clone());
     checkpoint.ended = false;
-    let chained = kept.iter().filter(|p| !checkpoint.settles(p)).count() as u64;
+    let was_settled = |p: &&Position| now.settles(p) && !checkpoint.settles(p);
+    let chained = kept.iter().filter(was_settled).count() as u64;
     plan.records = settled_count(now)
         .zip(settled_count(&checkpoint))
         .map(|(was, is)| u64::try_from(was - is).unwrap_or(0).saturating_sub(chained));

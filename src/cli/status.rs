@@ -17,6 +17,7 @@ use crate::{
     store::{LaneItem, LaneState, Ownership, Store, WorkerItem},
 };
 use clap::Args;
+use partitions::Resume;
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -390,9 +391,14 @@ impl Partition {
             .and_then(|owner| owner.checkpoint.as_ref());
         let open = self.open() as u64;
         if let Some(end) = &self.end {
-            let settled =
-                checkpoint.and_then(|c| c.settled_to.as_ref().max(c.frontier())?.offset());
-            let from = settled.unwrap_or(0).max(end.first.saturating_sub(1));
+            // A rewind names the first record that runs again, not the last one before it.
+            let prefix = checkpoint.and_then(|c| match &c.resume {
+                Resume::Beginning => None,
+                Resume::At(first) => first.offset()?.checked_sub(1),
+                Resume::After(last) => last.offset(),
+            });
+            let above = checkpoint.and_then(|c| c.settled_to.as_ref()?.offset());
+            let from = prefix.max(above).unwrap_or(0).max(end.first.saturating_sub(1));
             return Some(open + end.last.saturating_sub(from));
         }
         // What is buffered behind the highest settled record is missing here: a lower bound.

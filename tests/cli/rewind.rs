@@ -92,6 +92,8 @@ fn g5_back_to_a_position_what_was_settled_runs_again_once() {
         "retention keeps what runs again"
     );
     insta::assert_snapshot!("rewind", pretty(done.json()));
+    let status = world.lanekeeper(&["status", "--json"]).json();
+    assert_eq!(status["partitions"][0]["lag"], 4, "{status:#}");
     let shown = show(&world);
     assert_eq!(
         (&shown["epoch"], &shown["generation"]),

@@ -188,6 +188,16 @@ fn chains_are_kept_or_dropped_only_when_that_is_said() {
 }
 
 #[test]
+fn what_a_rewind_left_to_a_kept_chain_is_not_taken_off_the_next_one() {
+    let chain = [parked("behind", &[8, 9])];
+    let once = back(&chain, offset(5), Chains::Keep).expect("kept");
+    assert_eq!(once.records, Some(2), "5 and 6");
+    let to = Target::Position(offset(4));
+    let again = plan(&once.checkpoint, &chain, &to, Chains::Keep, false).expect("kept");
+    assert_eq!(again.records, Some(1), "4");
+}
+
+#[test]
 fn a_kept_chain_is_settled_in_a_past_checkpoint_too() {
     let past = Checkpoint {
         settled_to: Some(offset(6)),
