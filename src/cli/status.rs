@@ -398,7 +398,10 @@ impl Partition {
                 Resume::After(last) => last.offset(),
             });
             let above = checkpoint.and_then(|c| c.settled_to.as_ref()?.offset());
-            let from = prefix.max(above).unwrap_or(0).max(end.first.saturating_sub(1));
+            let from = prefix
+                .max(above)
+                .unwrap_or(0)
+                .max(end.first.saturating_sub(1));
             return Some(open + end.last.saturating_sub(from));
         }
         // What is buffered behind the highest settled record is missing here: a lower bound.

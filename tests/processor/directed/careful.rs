@@ -5,7 +5,10 @@ use super::{
     world::{Seat, World, millis, secs, settings},
 };
 use lanekeeper::{Position, store::LaneState};
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// Record 3 never ends: its worker is killed while it runs.
 fn deadly() -> Arc<World> {
@@ -102,6 +105,46 @@ async fn g10_ten_minutes_without_a_death_end_the_caution() {
     world.append([(4, "a"), (5, "b")]);
     world.until("all passed", |w| w.frontier() == Some(5)).await;
     assert_eq!(announces(&world), before, "it runs long enough");
+    worker.drain().await;
+    world.holds();
+}
+
+/// Two suspects: the second one starts once the store no longer names the first one as alone, and
+/// that is written at once.
+#[tokio::test(start_paused = true)]
+async fn g10_an_answered_suspect_is_taken_back_before_the_next_one_starts() {
+    let mended = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&mended);
+    let world = World::new(move |_| {
+        if seen.load(Ordering::Relaxed) {
+            Act::done().takes(millis(10))
+        } else {
+            Act::ends(End::Never)
+        }
+    });
+    world.append([(1, "a"), (2, "b")]);
+    for number in 1..=3 {
+        let worker = world.start(Seat::new(number, settings()));
+        let calls = 2 * number as usize;
+        world
+            .until("both out", move |w| w.calls().len() == calls)
+            .await;
+        worker.crash().await;
+    }
+    mended.store(true, Ordering::Relaxed);
+    let mut settings = settings();
+    settings.flush_interval = secs(60);
+    let worker = world.start(Seat::new(4, settings));
+    world.until("both", |w| w.calls().len() == 8).await;
+    let calls = world.calls();
+    let (first, second) = (&calls[6], &calls[7]);
+    let between = second.at - first.at;
+    assert!(between < secs(5), "it waits for no interval: {between:?}");
+    let commits = world.commits();
+    let named = commits.iter().rfind(|(at, _)| *at <= second.at);
+    let named = &named.expect("a commit").1.checkpoint.announced;
+    let alone: Vec<_> = named.iter().filter(|(_, alone)| *alone).collect();
+    assert_eq!(alone, [&(Position::Offset(second.position), true)]);
     worker.drain().await;
     world.holds();
 }
