@@ -37,7 +37,9 @@ fn unsettled_in(
         let full = is_small(shared) && !shared.plan.mended;
         // Nor does a chain run before the source was at its head.
         let others = lanes.iter().any(|other| other.state != LaneState::Draining);
-        item.decision.is_some() && !full
+        // A taken release waits behind a stop of the partition, like all that is there.
+        let waits = item.state == LaneState::Parked && item.taken().is_some() && barred;
+        item.decision.is_some() && !full && !waits
             || item.state == LaneState::Draining && !barred && !(full && others)
     });
     if let Some(item) = moving {
