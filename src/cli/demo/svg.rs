@@ -1,4 +1,5 @@
-//! The demo as a picture: a row for each slot, a bar for each try, coloured by how it ended.
+//! The demo as a picture: a row for each slot, a bar for each try, coloured by how it ended; below them
+//! how many accounts wait for their next try, which takes no slot.
 
 use super::{
     plan::Plan,
@@ -26,6 +27,8 @@ const BAR: f64 = 26.0;
 const ACROSS_MIN: f64 = 20.0;
 /// Bars of at least this width carry it upwards; narrower ones have none.
 const UPWARDS_MIN: f64 = 9.0;
+/// Of the strip below the slots.
+const STRIP: f64 = 60.0;
 /// Between two times of the axis.
 const STEP_MIN: f64 = 80.0;
 
@@ -49,11 +52,12 @@ pub(super) fn draw(plan: &Plan, cap: u32, facts: &Facts) -> String {
     let width = width_for(&facts.tries, end - start);
     let scale = (width - LEFT - RIGHT) / (end - start) as f64;
     let x = |t: u64| LEFT + (t - start) as f64 * scale;
-    let height = TOP + count as f64 * ROW + 50.0;
+    let strip = TOP + count as f64 * ROW + 10.0;
+    let height = strip + STRIP + 50.0;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height}\" viewBox=\"0 0 {width:.0} {height}\" font-family=\"sans-serif\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"{LEFT}\" y=\"28\" font-size=\"20\">{} requests, {} accounts, cap {cap}: one row a slot, one bar a try</text>\n",
+         <text x=\"{LEFT}\" y=\"28\" font-size=\"20\">{} requests, {} accounts, cap {cap}: one row a slot, one bar a try, named after its account</text>\n",
         plan.requests.len(),
         plan.accounts.len(),
     );
@@ -81,8 +85,59 @@ pub(super) fn draw(plan: &Plan, cap: u32, facts: &Facts) -> String {
         let name = names.get(span.account.as_str()).map_or("", String::as_str);
         label(&mut out, name, left + width / 2.0, y, width);
     }
+    waiting(&mut out, &facts.tries, strip, x);
     out.push_str("</svg>\n");
     out
+}
+
+/// How many accounts wait for their next try, as steps from the left to the right.
+fn waiting(out: &mut String, tries: &[Span], top: f64, x: impl Fn(u64) -> f64) {
+    let mut of: BTreeMap<&str, Vec<&Span>> = BTreeMap::new();
+    for span in tries {
+        of.entry(span.account.as_str()).or_default().push(span);
+    }
+    let mut steps: BTreeMap<u64, i64> = BTreeMap::new();
+    for spans in of.values_mut() {
+        spans.sort_by_key(|span| span.start);
+        let pairs = spans.windows(2).filter_map(|pair| match pair {
+            [one, next] if one.outcome != "done" && one.end < next.start => {
+                Some((one.end, next.start))
+            }
+            _ => None,
+        });
+        for (from, to) in pairs {
+            *steps.entry(from).or_default() += 1;
+            *steps.entry(to).or_default() -= 1;
+        }
+    }
+    let counts = steps.iter().scan(0, |count, (at, step)| {
+        *count += step;
+        Some((*at, *count))
+    });
+    let counts: Vec<(u64, i64)> = counts.collect();
+    let most = counts.iter().map(|(_, count)| *count).max().unwrap_or(0);
+    let bottom = top + STRIP;
+    let y = |count: i64| bottom - STRIP * count as f64 / most.max(1) as f64;
+    let _ = writeln!(
+        out,
+        "<text x=\"12\" y=\"{:.1}\" font-size=\"14\">waiting</text><text x=\"12\" y=\"{:.1}\" font-size=\"12\">(most: {most})</text>",
+        top + 20.0,
+        top + 38.0
+    );
+    for pair in counts.windows(2) {
+        let [(from, count), (to, _)] = pair else {
+            continue;
+        };
+        if *count > 0 {
+            let (left, high) = (x(*from), y(*count));
+            let _ = writeln!(
+                out,
+                "<rect x=\"{left:.1}\" y=\"{high:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"#b9cfe4\"/>",
+                x(*to) - left,
+                bottom - high
+            );
+        }
+    }
 }
 
 /// As wide as it takes for nearly all bars to carry their names, however long the run was.
@@ -254,6 +309,27 @@ mod tests {
         demand_well_formed(&picture);
         assert_eq!(picture.matches("<title>").count(), 3_600);
         assert_eq!(picture.matches(">7</text>").count(), 3_600);
+    }
+
+    #[test]
+    fn accounts_that_wait_are_counted_below_the_slots() {
+        let tries = [
+            span("account-01", 0, 10, "retry"),
+            span("account-02", 0, 20, "timeout"),
+            span("account-01", 40, 50, "done"),
+            span("account-02", 40, 60, "done"),
+            // Nobody waits after this one.
+            span("account-01", 70, 80, "done"),
+        ];
+        let picture = drawn(tries.to_vec());
+        demand_well_formed(&picture);
+        assert!(picture.contains("(most: 2)"), "{picture}");
+        let steps = picture.lines().filter(|l| l.contains("#b9cfe4"));
+        assert_eq!(
+            steps.count(),
+            2,
+            "one from 10 to 20, two from 20 to 40: {picture}"
+        );
     }
 
     #[test]
