@@ -195,6 +195,8 @@ impl<R: Item> Engine<R> {
                 bytes += self.entries[self.lanes[at].head].weight();
                 self.settle_head(at);
             }
+            // A decision was on another head, behind this one: the lane's item no longer has it.
+            self.aside(at).decided = None;
             match self.lanes[at].chain_mut().filter(|_| chained) {
                 Some(chain) => {
                     chain.from = from;

@@ -291,6 +291,32 @@ fn g1_a_decision_on_a_kept_chain_waits_for_what_lies_before_it() {
 }
 
 #[test]
+fn g3_a_decision_on_a_kept_chain_is_not_on_what_joins_its_front() {
+    for decision in [Decision::Skip, Decision::DeadLetter] {
+        let mut world = World::with_log(one_try(Then::Park), b"aaaa");
+        world.answer(0, 10, done(1));
+        world.answer(0, 20, reject());
+        (0..3).for_each(|_| world.commit(0));
+        world.revoke(0);
+        // An operator's rewind to the beginning that keeps what stands, and its positions settled.
+        world.parts[0].store.resume = partitions::Resume::Beginning;
+        world.parts[0].store.open.insert(10);
+        world.assign(0);
+        assert!(world.decide(0, b'a', decision));
+        world.push_all(0);
+        world.load(0, b'a', 4);
+        world.answer(0, 10, reject());
+        world.commit(0);
+        world.load(0, b'a', 4);
+        (0..3).for_each(|_| world.commit(0));
+        let chain = world.parts[0].model.chain(b'a');
+        let chain: Vec<u64> = chain.map(|row| row.position).collect();
+        assert_eq!(chain, [10, 20, 30, 40], "{decision:?}");
+        world.heal();
+    }
+}
+
+#[test]
 fn a_stopped_head_that_the_checkpoint_went_by_can_still_be_skipped() {
     let mut world = World::with_log(one_try(Then::Stop), b"ab");
     world.answer(0, 10, done(1));

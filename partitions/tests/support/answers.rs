@@ -160,6 +160,10 @@ impl World {
         } else {
             lane.head
         };
+        if owed == Change::Park {
+            // What was decided on the chain was about another head than the one that joins its front.
+            lane.owes.clear();
+        }
         lane.owes.push_back(Owed::Change(owed));
     }
 }
