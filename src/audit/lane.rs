@@ -47,6 +47,8 @@ pub(super) struct Lane {
     pub(super) chain: VecDeque<Link>,
     /// Records of a former owner's chain that have not passed.
     pub(super) inherited_left: u64,
+    /// Where that chain began.
+    pub(super) inherited_from: Option<Position>,
     /// Last position of the chain, as far as it is known.
     pub(super) tail: Option<Position>,
     /// The head before a record joined the chain's front: what lies between comes along.
@@ -74,6 +76,7 @@ impl Lane {
             shut_until: (0, 0),
             chain: VecDeque::new(),
             inherited_left: 0,
+            inherited_from: None,
             tail: None,
             front_to: None,
             chain_passed: None,

@@ -187,7 +187,11 @@ impl Ownership {
         lane.link_or_meet(position).state = Step::Running { ticket };
         let met = lane.chain.iter().filter(|link| !link.own).count() as u64;
         let own = lane.link(position).is_some_and(|link| link.own);
-        if own && lane.inherited_left > met {
+        let front = lane
+            .inherited_from
+            .as_ref()
+            .is_some_and(|from| position < from);
+        if own && !front && lane.inherited_left > met {
             let what = format!("{name} started before the chain that the claim found has run");
             here.broken(Guarantee::G1, what, &[]);
         }

@@ -269,6 +269,7 @@ impl Ownership {
                 let head = head.clone();
                 lane.tail.get_or_insert_with(|| head.clone());
                 lane.inherited_left = line.count.unwrap_or_default();
+                lane.inherited_from = Some(head.clone());
                 lane.mode = Mode::Parked { head, releasing };
             }
             LaneState::Live => {}

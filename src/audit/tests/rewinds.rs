@@ -95,6 +95,21 @@ fn g1_what_lies_between_joins_a_kept_chain_behind_what_failed() {
     check(&[G1, G5], &before_a_chain(|s| _ = s.start("a", 3)));
 }
 
+#[test]
+fn g1_what_joined_the_front_of_a_kept_chain_runs_before_the_rest_of_it() {
+    let released = |order: [u64; 4]| {
+        before_a_chain(|s| {
+            s.say(Some(("a", 3)), Event::Appended);
+            s.decide("a", 2, Verb::Release);
+            (2..=5).for_each(|n| s.forget_attempts(n));
+            order.iter().for_each(|n| s.run("a", *n));
+        })
+    };
+    check(&[], &released([2, 3, 4, 5]));
+    let broken = broken_by(&released([2, 4, 3, 5]));
+    assert!(broken.contains(&G1), "{broken:?}");
+}
+
 /// 4 and 5 are in a chain that was released, and it is kept when 1 to 3 of their lane run again.
 fn before_a_released_chain(then: impl FnOnce(&mut Script)) -> Script {
     scripted(|s| {
