@@ -47,8 +47,8 @@ pub(super) struct Lane {
     pub(super) chain: VecDeque<Link>,
     /// Records of a former owner's chain that have not passed.
     pub(super) inherited_left: u64,
-    /// Where that chain began.
-    pub(super) inherited_from: Option<Position>,
+    /// First and last position of that chain, also once it has run.
+    pub(super) inherited_ends: Option<(Position, Position)>,
     /// Last position of the chain, as far as it is known.
     pub(super) tail: Option<Position>,
     /// The head before a record joined the chain's front: what lies between comes along.
@@ -76,7 +76,7 @@ impl Lane {
             shut_until: (0, 0),
             chain: VecDeque::new(),
             inherited_left: 0,
-            inherited_from: None,
+            inherited_ends: None,
             tail: None,
             front_to: None,
             chain_passed: None,
@@ -122,6 +122,13 @@ impl Lane {
         };
         let within = position >= head && self.tail.as_ref().is_some_and(|tail| position <= tail);
         within && self.waiting.binary_search(position).is_err()
+    }
+
+    /// Whether a record was in the chain that the claim found: after a rewind that kept it, its
+    /// records may have passed before the source comes by them.
+    pub(super) fn was_chained(&self, position: &Position) -> bool {
+        { self.inherited_ends.as_ref() }
+            .is_some_and(|(first, last)| (first..=last).contains(&position))
     }
 
     pub(super) fn link(&mut self, position: &Position) -> Option<&mut Link> {

@@ -54,7 +54,8 @@ impl Ownership {
             Some(record) => record.state.is_settled(),
             None => self.durable.settles(position),
         };
-        if !settled && !self.lanes[lane].chains(position) {
+        let queue = &self.lanes[lane];
+        if !settled && !queue.chains(position) && !queue.was_chained(position) {
             let what = format!(
                 "{} counts as done already, and neither a checkpoint nor a chain has it",
                 self.record(position)
@@ -188,9 +189,9 @@ impl Ownership {
         let met = lane.chain.iter().filter(|link| !link.own).count() as u64;
         let own = lane.link(position).is_some_and(|link| link.own);
         let front = lane
-            .inherited_from
+            .inherited_ends
             .as_ref()
-            .is_some_and(|from| position < from);
+            .is_some_and(|(from, _)| position < from);
         if own && !front && lane.inherited_left > met {
             let what = format!("{name} started before the chain that the claim found has run");
             here.broken(Guarantee::G1, what, &[]);

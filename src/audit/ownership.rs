@@ -267,9 +267,9 @@ impl Ownership {
             LaneState::Parked | LaneState::Draining => {
                 let releasing = released || state == LaneState::Draining;
                 let head = head.clone();
-                lane.tail.get_or_insert_with(|| head.clone());
+                let tail = lane.tail.get_or_insert_with(|| head.clone());
+                lane.inherited_ends = Some((head.clone(), tail.clone()));
                 lane.inherited_left = line.count.unwrap_or_default();
-                lane.inherited_from = Some(head.clone());
                 lane.mode = Mode::Parked { head, releasing };
             }
             LaneState::Live => {}

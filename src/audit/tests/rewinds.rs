@@ -2,7 +2,7 @@
 
 use super::script::{Script, check, cover, five, scripted, takes_over};
 use crate::{
-    audit::Guarantee::{self, G1, G5, G8},
+    audit::Guarantee::{self, G1, G5, G7, G8},
     history::Event,
     store::{LaneState, Verb},
 };
@@ -147,4 +147,24 @@ fn g1_what_lies_before_a_released_chain_runs_before_it() {
     check(&[], &runs([1, 2, 3, 4, 5]));
     check(&[G1], &runs([2, 1, 3, 4, 5]));
     check(&[G1], &runs([1, 2, 4, 3, 5]));
+}
+
+#[test]
+fn g7_a_kept_chain_may_have_run_before_the_source_is_there() {
+    let met = |n| {
+        scripted(|s| {
+            s.generation = 1;
+            s.claim(2, true, Some(&cover(0, 0, &[])));
+            s.held("a", 4, LaneState::Draining, Some((5, 2)));
+            s.fetch(&[("b", 1), ("b", 2), ("b", 3)]);
+            s.say(Some(("a", 4)), Event::AlreadyDone);
+            s.run("a", 4);
+            s.run("a", 5);
+            s.commit(&cover(0, 4, &[1, 2, 3]));
+            s.say(Some(("a", 5)), Event::Released);
+            s.say(Some(("a", n)), Event::AlreadyDone);
+        })
+    };
+    check(&[], &met(5));
+    check(&[G7], &met(6));
 }
