@@ -11,7 +11,7 @@
 
 use lanekeeper::{
     Done, Failure, Handler, Record,
-    config::{Config, SourceConfig},
+    config::{Config, SourceConfig, StoreKind},
     each_with,
     run::{RunOptions, run_until},
     source::local::put::{BadLines, Options, put},
@@ -76,6 +76,9 @@ fn handler(seen: &Arc<Seen>) -> impl Handler {
 fn config(path: &Path) -> Config {
     let mut config =
         Config::new("bench", 256).source(SourceConfig::local("orders", path, "orders"));
+    config.store.kind = StoreKind::Local {
+        path: path.to_owned(),
+    };
     config.failure.backoff_max = Duration::from_secs(3_600);
     config.store.flush_interval = Duration::from_millis(10);
     config
