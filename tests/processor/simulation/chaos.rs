@@ -5,13 +5,19 @@ use super::{
     counters::Counters,
     operators,
     plan::Plan,
+    rewinds,
     store::Canary,
     verdict,
     world::{Incarnation, Shared, begin_time, now},
 };
-use lanekeeper::processor::{Outcome, Stop};
+use fastrand::Rng;
+use futures_util::FutureExt;
+use lanekeeper::{
+    processor::{Outcome, Report, Stop},
+    source::SourceError,
+};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::JoinError};
 
 /// Once healed, everything must have come to rest by then.
 const REST_WITHIN: Duration = Duration::from_secs(240);
@@ -71,6 +77,7 @@ struct World {
     /// run.
     holders: Vec<BTreeSet<u64>>,
     numbers: u64,
+    rewinds: Rng,
 }
 
 impl World {
@@ -89,6 +96,7 @@ impl World {
             tell_lost: Vec::new(),
             holders: vec![BTreeSet::new(); partitions],
             numbers: 0,
+            rewinds: Rng::with_seed(shared.plan.seed ^ 0x4e3),
             shared,
         }
     }
@@ -128,9 +136,22 @@ impl World {
         let ended = self.workers.extract_if(.., |w| w.end.is_finished());
         for worker in ended.collect::<Vec<_>>() {
             self.replace.push(now() + self.soon(1_000));
+            self.ended(worker.end.now_or_never());
             self.is_dead(worker.number);
             let left = self.shared.log().leaves(worker.number);
             self.orphaned(left, false);
+        }
+    }
+
+    fn ended(&self, end: Option<Result<Option<(Report, Outcome)>, JoinError>>) {
+        match end {
+            Some(Ok(Some((_, Outcome::Source(SourceError::Refused { what })))))
+                if what.contains("an operator rewound") =>
+            {
+                self.shared.count(|c| c.ended_by_rewinds += 1);
+            }
+            Some(Ok(_)) => {}
+            end => self.shared.problem(format!("a worker ended as {end:?}")),
         }
     }
 
@@ -273,6 +294,9 @@ impl World {
         }
         if decide {
             operators::decide(&self.shared, false);
+        }
+        if faults.rewind > 0.0 && self.rewinds.f64() < faults.rewind * STEP.as_secs_f64() {
+            rewinds::rewind(&self.shared, &mut self.rewinds);
         }
         self.expire();
     }

@@ -81,6 +81,20 @@ counters! {
     drains,
     /// Partitions that went from one worker to another in order.
     rebalances,
+    /// Operators' rewinds: in all, of a partition whose owner lived or not, to a past checkpoint.
+    rewinds,
+    rewinds_of_living,
+    rewinds_of_dead,
+    rewinds_to_history,
+    /// Rewinds that were computed anew, since something moved; that had nowhere to go.
+    rewinds_moved,
+    rewinds_refused,
+    /// Chains with records that would run again; stopped lanes that a rewind removed.
+    chains_kept,
+    chains_dropped,
+    stops_reopened,
+    /// Workers that ended since a partition of theirs was rewound.
+    ended_by_rewinds,
     /// Times that the target was out.
     outages,
 }

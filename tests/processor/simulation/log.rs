@@ -118,6 +118,10 @@ impl Log {
         self.members.insert(member, mailbox);
     }
 
+    pub(super) fn is_member(&self, member: u64) -> bool {
+        self.members.contains_key(&member)
+    }
+
     /// Partitions of a member that is a member no more.
     pub(super) fn leaves(&mut self, member: u64) -> Vec<usize> {
         self.members.remove(&member);

@@ -9,9 +9,10 @@ use lanekeeper::{
     record::PartitionName,
     store::{DecisionNote, LaneItem, LaneState, Store, Verb},
 };
+use std::sync::Arc;
 
 /// An operator looks at what stands and decides; `all`: on everything, so that it goes on.
-pub(super) fn decide(shared: &Shared, all: bool) {
+pub(super) fn decide(shared: &Arc<Shared>, all: bool) {
     let standing: Vec<(PartitionName, LaneItem)> = shared.store.tamper(|contents| {
         let undecided = contents.lanes.iter().filter(|(_, i)| i.decision.is_none());
         undecided
@@ -46,7 +47,7 @@ pub(super) fn decide(shared: &Shared, all: bool) {
         }
         let place: Place = (shared.log().number(&name), offset(&item.head));
         if verb == Verb::Skip {
-            shared.skip(place);
+            shared.seen().passed.skipped(place);
         }
         let note = DecisionNote {
             verb,
@@ -55,10 +56,14 @@ pub(super) fn decide(shared: &Shared, all: bool) {
             at: i64::try_from(now().as_millis()).expect("short"),
             taken: false,
         };
-        let store = shared.store.clone();
+        let shared = Arc::clone(shared);
         tokio::spawn(async move {
-            // An owner may be quicker: then the operator looks again.
-            let _ = store.decide(&name, &item.lane, item.rev, &note).await;
+            let decided = shared.store.decide(&name, &item.lane, item.rev, &note);
+            // An owner may be quicker: then the operator looks again. A rewind may have left the lane
+            // as it was.
+            if decided.await.is_ok() && verb == Verb::Skip {
+                shared.seen().passed.skipped(place);
+            }
         });
     }
 }

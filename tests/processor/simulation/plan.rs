@@ -48,6 +48,7 @@ pub(super) struct Faults {
     pub(super) outage: f64,
     pub(super) compact: f64,
     pub(super) decide: f64,
+    pub(super) rewind: f64,
     /// Of a call to the store, each.
     pub(super) store_delay: f64,
     pub(super) store_refused: f64,
@@ -110,7 +111,13 @@ impl Plan {
         if Rng::with_seed(seed ^ 0xdead).u8(..) < 50 {
             poison(&mut Rng::with_seed(!seed), &mut logs);
         }
-        let faults = faults(&mut rng);
+        let mut faults = faults(&mut rng);
+        faults.rewind = at_times(seed ^ 0x8ac4, 26, 0.5);
+        if faults.rewind > 0.0 {
+            // Before a kept chain that the source does not come to for want of memory, what fails for
+            // good is tried for ever.
+            settings.memory = 1 << 20;
+        }
         Self {
             seed,
             local: settings.settle == Some(Duration::ZERO) && rng.bool(),
@@ -126,6 +133,16 @@ impl Plan {
             shares: rng.bool(),
             tight: rng.bool(),
         }
+    }
+}
+
+/// The rate of a fault that is drawn by itself: in so many of 256 histories more than 0.
+fn at_times(seed: u64, often: u8, most: f64) -> f64 {
+    let mut rng = Rng::with_seed(seed);
+    if rng.u8(..) < often {
+        (0.1 + rng.f64() * 0.9) * most
+    } else {
+        0.0
     }
 }
 
@@ -284,6 +301,7 @@ fn faults(rng: &mut Rng) -> Faults {
         outage: may(0.2),
         compact: may(0.1),
         decide: may(2.0),
+        rewind: 0.0,
         store_delay: may(0.6),
         store_refused: may(0.15),
         answer_lost: may(0.15),

@@ -99,7 +99,11 @@ impl Reader {
             Order::Resume(name) => (name, false),
             Order::Committed(name, frontier) => {
                 let partition = self.shared.log().number(&name);
-                self.shared.acknowledged(partition, offset(&frontier));
+                // A reading that is over may be of any generation.
+                let generation = { readings.get(&partition) }
+                    .map_or(0, |reading| reading.start.assignment.generation);
+                let frontier = offset(&frontier);
+                self.shared.acknowledged(partition, generation, frontier);
                 return None;
             }
             Order::Stop => return None,

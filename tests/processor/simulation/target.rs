@@ -3,6 +3,7 @@
 
 use super::{
     log::offset,
+    passed::Passed,
     plan::{FOR_EVER, Temper},
     world::{Control, Shared, now},
 };
@@ -11,12 +12,7 @@ use lanekeeper::{
     Condition, Effect, Record, Run,
     handler::{Answer, DeadLetter, Failure, PublishError, Target},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    os::fd::OwnedFd,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 /// A record's place.
 pub(super) type Place = (usize, u64);
@@ -26,15 +22,11 @@ pub(super) type Place = (usize, u64);
 pub(super) struct Seen {
     /// Tries of each record that failed as its temper demands.
     failed: BTreeMap<Place, u8>,
-    /// Successful tries.
-    pub(super) done: BTreeMap<Place, u32>,
-    pub(super) published: BTreeSet<Place>,
+    pub(super) passed: Passed,
     /// Calls that run, or may run on, by key: by which incarnation, until when at most.
     running: BTreeMap<String, Vec<(u64, u64, Duration)>>,
     /// The call's key by its number.
     calls: u64,
-    /// By key: its records that have not passed, ascending; filled at the first call.
-    due: BTreeMap<String, BTreeSet<Place>>,
     /// The whole target is out until then.
     pub(super) out_until: Duration,
     /// Nothing is broken any more.
@@ -135,30 +127,24 @@ impl Client {
             if log.entry(place.0, place.1).key.as_deref() != Some(&key) {
                 problems.push(format!("record {} has the key {key}", record.id()));
             }
-            let seen = &mut *seen;
-            let due = seen.due.entry(key.clone()).or_insert_with(|| {
-                let entries = log.entries(place.0);
-                let of = entries.filter(|(_, e)| e.key.as_deref() == Some(&key));
-                of.map(|(n, _)| (place.0, n)).collect()
-            });
-            while let Some(&first) = due.first().filter(|first| *first < place) {
-                let passed = seen.done.contains_key(&first)
-                    || seen.published.contains(&first)
-                    || self.shared.is_skipped(first)
-                    || log.is_compacted(first.0, first.1);
-                if !passed {
-                    break;
-                }
-                due.pop_first();
+            let generation = record.assignment().generation;
+            let records = || {
+                let of = log.entries(place.0);
+                of.filter(|(_, e)| e.key.as_deref() == Some(&key))
+                    .map(|(n, _)| n)
+                    .collect()
+            };
+            let is_gone = |n| log.is_compacted(place.0, n);
+            let first = seen
+                .passed
+                .first_due(*place, generation, &key, records, is_gone);
+            if let Some(first) = first.filter(|first| !own.contains(&(place.0, *first))) {
+                problems.push(format!("{} called before {first} of its key", record.id()));
             }
-            if let Some(first) = due
-                .first()
-                .filter(|first| *first < place && !own.contains(first))
-            {
+            if seen.passed.is_kept(*place, generation) {
                 problems.push(format!(
-                    "{} called before {} of its key",
-                    record.id(),
-                    first.1
+                    "{} called, and the rewind left it settled",
+                    record.id()
                 ));
             }
         }
@@ -239,7 +225,8 @@ impl Client {
         }
         let mut seen = self.shared.seen();
         for record in &run.records()[..answer.done] {
-            *seen.done.entry(self.place(record)).or_default() += 1;
+            let generation = record.assignment().generation;
+            seen.passed.done(self.place(record), generation);
         }
         seen.calls_done += 1;
         drop(seen);
@@ -280,6 +267,7 @@ impl DeadLetter for Client {
         _attempts: u32,
     ) -> BoxFuture<'static, Result<(), PublishError>> {
         let (shared, place) = (Arc::clone(&self.shared), self.place(&record));
+        let generation = record.assignment().generation;
         async move {
             tokio::time::sleep(shared.work()).await;
             if error.is_empty() {
@@ -290,7 +278,7 @@ impl DeadLetter for Client {
                 let error = "queue full".to_owned();
                 return Err(PublishError { target, error });
             }
-            shared.seen().published.insert(place);
+            shared.seen().passed.published(place, generation);
             Ok(())
         }
         .boxed()

@@ -10,7 +10,7 @@ use lanekeeper::{
     Position,
     audit::Audit,
     record::{LaneKey, OrderBy, PartitionName},
-    store::{LaneItem, LaneState, memory::Contents},
+    store::{LaneItem, LaneState, Verb, memory::Contents},
 };
 use partitions::Stops;
 
@@ -36,11 +36,12 @@ fn unsettled_in(
         // A head that a full partition does not take in is not acted on.
         let full = is_small(shared) && !shared.plan.mended;
         // Nor does a chain run before the source was at its head.
-        let others = lanes.iter().any(|other| other.state != LaneState::Draining);
-        // A taken release waits behind a stop of the partition, like all that is there.
-        let waits = item.state == LaneState::Parked && item.taken().is_some() && barred;
-        item.decision.is_some() && !full && !waits
-            || item.state == LaneState::Draining && !barred && !(full && others)
+        let others = lanes.iter().any(|other| !runs(other));
+        if runs(item) {
+            !(barred || full && others)
+        } else {
+            item.decision.is_some() && !full
+        }
     });
     if let Some(item) = moving {
         return Some(format!("lane {} of {name}: {item:?}", item.lane));
@@ -78,6 +79,13 @@ fn lanes<'c>(
     let own = contents.lanes.iter().filter(move |((of, _), _)| of == name);
     own.map(|(_, item)| item)
         .filter(|item| item.state != LaneState::Live)
+}
+
+/// Whether a chain is released, and is cut or still too long for that.
+fn runs(item: &LaneItem) -> bool {
+    let verb = item.taken().map(|decision| decision.verb);
+    let released = matches!(verb, Some(Verb::Release | Verb::Retry));
+    item.state == LaneState::Draining || item.state == LaneState::Parked && released
 }
 
 /// Whether a stopped lane stops its partition at or before a position.
@@ -145,11 +153,13 @@ pub(super) fn judge(shared: &Shared, rested: bool) -> Ended {
     }
 }
 
-/// Each record is done, or somebody answers for it; each effect is there once.
+/// Each record is done, or somebody answers for it; each effect is there once in each generation
+/// that the record was to run in.
 fn lost(shared: &Shared, contents: &Contents, problems: &mut Vec<String>) {
     let (log, seen) = (shared.log(), shared.seen());
     for partition in 0..log.len() {
         let name = log.name(partition);
+        let generation = seen.passed.generation(partition);
         let lanes: Vec<&LaneItem> = lanes(contents, name).collect();
         let chained = |position: u64| {
             let own = contents.chains.iter().filter(|((of, _), _)| of == name);
@@ -159,26 +169,31 @@ fn lost(shared: &Shared, contents: &Contents, problems: &mut Vec<String>) {
         for (position, entry) in log.entries(partition) {
             let Some(key) = &entry.key else { continue };
             let place = (partition, position);
-            let excused = seen.published.contains(&place)
-                || shared.is_skipped(place)
-                || log.is_compacted(partition, position);
+            let passed = &seen.passed;
+            let gone = log.is_compacted(partition, position);
+            let excused = passed.is_excused(place, generation) || gone;
             let checkpoint = contents
                 .ownerships
                 .get(name)
                 .and_then(|o| o.checkpoint.as_ref());
             let settled = checkpoint.is_some_and(|c| c.settles(&Position::Offset(position)));
             let waits = chained(position) || (!settled && stands(shared, &lanes, key, position));
-            let done = seen.done.contains_key(&place);
+            let done = passed.is_done(place, generation);
             if !(done || excused || waits) {
                 problems.push(format!("record {position} of {name} is lost"));
             }
-            let id = format!("{name}/{position}/0");
-            let value = contents.values.get(&("done".to_owned(), id.clone()));
-            let times = value.and_then(serde_json::Value::as_i64).unwrap_or(0);
             let effects = matches!(entry.temper, Temper::Effect | Temper::BadEffect);
+            let last = passed.ran_last_in(place);
+            let excused = passed.is_excused(place, last) || gone;
             let expected = effects && settled && !excused && !chained(position);
-            if times > 1 || (expected && times != 1) {
-                problems.push(format!("the effect of {id} is there {times} times"));
+            for generation in 0..=generation {
+                let id = format!("{name}/{position}/{generation}");
+                let value = contents.values.get(&("done".to_owned(), id.clone()));
+                let times = value.and_then(serde_json::Value::as_i64).unwrap_or(0);
+                let most = i64::from(!passed.is_kept(place, generation));
+                if times > most || (expected && generation == last && times != 1) {
+                    problems.push(format!("the effect of {id} is there {times} times"));
+                }
             }
         }
     }

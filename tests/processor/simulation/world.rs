@@ -6,7 +6,7 @@ use super::{
     plan::Plan,
     source::Reader,
     store::{Canary, Commits, Seat},
-    target::{Client, Place, Seen},
+    target::{Client, Seen},
 };
 use fastrand::Rng;
 use lanekeeper::{
@@ -60,7 +60,6 @@ pub(super) struct Shared {
     counters: Mutex<Counters>,
     pub(super) audit: Mutex<Audit>,
     problems: Mutex<Vec<String>>,
-    skipped: Mutex<BTreeSet<Place>>,
     /// Epochs that a worker knows to be its own.
     claimed: Mutex<BTreeSet<(String, u64)>>,
     calm: AtomicBool,
@@ -85,7 +84,6 @@ impl Shared {
             counters: Mutex::default(),
             audit: Mutex::default(),
             problems: Mutex::default(),
-            skipped: Mutex::default(),
             claimed: Mutex::default(),
             calm: AtomicBool::new(false),
             transcript: keep.then(Mutex::default),
@@ -147,21 +145,17 @@ impl Shared {
         self.calm.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn skip(&self, place: Place) {
-        lock(&self.skipped).insert(place);
-    }
-
-    pub(super) fn is_skipped(&self, place: Place) -> bool {
-        lock(&self.skipped).contains(&place)
-    }
-
     /// Partitions and epochs that a worker claimed and was not told to have lost.
     pub(super) fn claimed(&self) -> BTreeSet<(String, u64)> {
         lock(&self.claimed).clone()
     }
 
     /// The source was told a durable frontier.
-    pub(super) fn acknowledged(&self, partition: usize, frontier: u64) {
+    pub(super) fn acknowledged(&self, partition: usize, generation: u64, frontier: u64) {
+        // What its worker knew was durable until a rewind.
+        if self.seen().passed.generation(partition) > generation {
+            return;
+        }
         let name = self.log().name(partition).clone();
         let durable = self.store.tamper(|contents| {
             let checkpoint = contents.ownerships.get(&name)?.checkpoint.as_ref()?;
