@@ -125,12 +125,6 @@ impl<R: Item> Engine<R> {
         }
     }
 
-    /// Whether records of the partition are announced before they start.
-    pub fn is_careful(&self, partition: PartitionId) -> bool {
-        self.part(partition)
-            .is_some_and(|part| part.careful.is_some())
-    }
-
     /// Whether the lane's next record may start as things stand; if not, it is seen to that it will.
     #[cold]
     pub(crate) fn may_start_carefully(&mut self, slot: u32, at: u32, first: u32) -> bool {

@@ -163,7 +163,8 @@
 //!
 //! `engine` holds the state. Facts arrive in `intake` (partitions, records), `answer` (tries),
 //! `publish`, `chain`, `commit`, `decide`, `revoke` and `wait` (time); `schedule` has [`Engine::poll`]
-//! and what starts next; `persist` offers changes and acts on durable ones. The data below them:
+//! and what starts next, `careful` what must be announced before it may; `persist` offers changes and
+//! acts on durable ones. The data below them:
 //! `window` (a partition's records and its frontier), `lane`, `keys`, `ticket`, `id`, `partition`,
 //! `backoff`.
 //!
