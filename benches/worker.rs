@@ -11,7 +11,7 @@
 
 use lanekeeper::{
     Done, Failure, Handler, Record,
-    config::{Config, SourceConfig, StoreKind},
+    config::{Config, SourceConfig},
     each_with,
     run::{RunOptions, run_until},
     source::local::put::{BadLines, Options, put},
@@ -76,9 +76,6 @@ fn handler(seen: &Arc<Seen>) -> impl Handler {
 fn config(path: &Path) -> Config {
     let mut config =
         Config::new("bench", 256).source(SourceConfig::local("orders", path, "orders"));
-    config.store.kind = StoreKind::Local {
-        path: path.to_owned(),
-    };
     config.failure.backoff_max = Duration::from_secs(3_600);
     config.store.flush_interval = Duration::from_millis(10);
     config
@@ -181,6 +178,12 @@ fn stuck(records: u64) {
         }
         commits = cpu() - before;
     });
+    let before = cpu();
+    (0..COMMITS).for_each(|_| append(&path, "{\"k\":\"late\"}\n"));
+    println!(
+        "append of one record alone: {:.2?} of processor time",
+        (cpu() - before) / u32::try_from(COMMITS).unwrap()
+    );
     println!(
         "{records} records, the first one stuck: append, read, run and commit of one record: {:.2?} of processor time",
         commits / u32::try_from(COMMITS).unwrap()

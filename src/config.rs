@@ -266,9 +266,17 @@ impl Config {
         }
     }
 
-    /// Adds a source.
+    /// Adds a source. As in a file, the store is in the first local source's file unless it was named.
     #[must_use]
     pub fn source(mut self, source: SourceConfig) -> Self {
+        let is_local = |one: &SourceConfig| matches!(one.kind, SourceKind::Local { .. });
+        if let (StoreKind::Local { path: store }, SourceKind::Local { path, .. }) =
+            (&mut self.store.kind, &source.kind)
+            && store.as_path() == Path::new(LOCAL_FILE)
+            && !self.sources.iter().any(is_local)
+        {
+            store.clone_from(path);
+        }
         self.sources.push(source);
         self
     }

@@ -45,9 +45,6 @@ fn the_defaults_are_those_of_the_documentation() {
     let config = read(SMALL).expect("sound");
     let mut expected =
         Config::new("a", 3).source(SourceConfig::local("orders", "etc/lanekeeper.db", "orders"));
-    expected.store.kind = super::StoreKind::Local {
-        path: "etc/lanekeeper.db".into(),
-    };
     expected.origins = config.origins.clone();
     assert_eq!(config, expected);
     assert_eq!(expected.validate(), Ok(()));
