@@ -103,7 +103,8 @@ impl Chaos {
         let limit = PATIENCE + Duration::from_millis(5 * requests);
         let ended = self.scene.start(&args).unwrap().wait_for(limit).unwrap();
         assert_eq!(ended.code, Some(0), "{ended:#?}");
-        let audit = self.run(&["audit", "history.jsonl"]);
+        let audit = self.scene.start(&["audit", "history.jsonl"]).unwrap();
+        let audit = audit.wait_for(limit).unwrap();
         assert_eq!(audit.code, Some(0), "{audit:#?}");
     }
 
