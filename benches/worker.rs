@@ -179,7 +179,8 @@ fn stuck(records: u64) {
         commits = cpu() - before;
     });
     let before = cpu();
-    (0..COMMITS).for_each(|_| append(&path, "{\"k\":\"late\"}\n"));
+    let other = folder.path().join("other.db");
+    (0..COMMITS).for_each(|_| append(&other, "{\"k\":\"late\"}\n"));
     println!(
         "append of one record alone: {:.2?} of processor time",
         (cpu() - before) / u32::try_from(COMMITS).unwrap()
