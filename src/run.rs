@@ -196,14 +196,29 @@ pub enum RunError {
     },
 }
 
-fn abandoned(records: &[String]) -> String {
+/// What a drain that ended too early leaves, which may be no more than a commit.
+pub(crate) fn abandoned(records: &[String]) -> String {
     let out = match records {
         [] => return "the drain ended before the last commit was durable: what it did not write runs again at the next start".to_owned(),
         [_] => "1 record was".to_owned(),
         more => format!("{} records were", more.len()),
     };
     format!(
-        "{out} in flight when the drain ended: {}",
+        "{out} in flight when the drain ended, to run again at the next start: {}",
         records.join(", ")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::abandoned;
+
+    #[test]
+    fn a_drain_that_ended_early_says_what_it_left() {
+        let left =
+            |ids: &[&str]| abandoned(&ids.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert!(left(&[]).contains("before the last commit was durable"));
+        assert!(left(&["s/t/0/1/0"]).starts_with("1 record was in flight"));
+        assert!(left(&["s/t/0/1/0", "s/t/0/2/0"]).ends_with(": s/t/0/1/0, s/t/0/2/0"));
+    }
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     processor::{Outcome, Report},
-    run::{RunOptions, Worker},
+    run::{RunOptions, Worker, abandoned},
 };
 use clap::Args;
 use session::{Session, Shows};
@@ -90,11 +90,7 @@ pub(crate) fn tell(report: &Report, outcome: &Outcome, advice: Advice) {
     match outcome {
         Outcome::Idle => output::note("idle"),
         Outcome::Drained => output::note("drained"),
-        Outcome::Abandoned(records) => output::failure(&format!(
-            "the drain ended with {} in flight, which run again at the next start: {}",
-            super::view::records(records.len() as u64),
-            output::shown(&records.join(", "))
-        )),
+        Outcome::Abandoned(records) => output::failure(&output::shown(&abandoned(records))),
         Outcome::Source(error) => output::failure(&error.to_string()),
         Outcome::Store(what) => output::failure(&format!("the store failed: {what}")),
     }
