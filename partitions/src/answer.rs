@@ -7,6 +7,9 @@ use crate::{Answer, Change, Engine, Item, Rest, Stops, Then, Ticket, zoo::Bug};
 use alloc::boxed::Box;
 use core::time::Duration;
 
+/// How often a record that failed before its chain looks whether it may join its front.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 impl<R: Item> Engine<R> {
     /// A try ended.
     pub fn complete(&mut self, ticket: Ticket, answer: Answer) {
@@ -211,10 +214,8 @@ impl<R: Item> Engine<R> {
         };
         if lane.is_chained() && self.runs_before(at) && self.may_join_front(at).is_none() {
             // It would join its chain before records that are not in it: what lies between has to come
-            // along, and is not all here, or is too much.
-            let delay = rules.backoff_max;
-            self.wait(at, Front::Waiting, delay);
-            return;
+            // along, and is not all here.
+            return self.wait(at, Front::Failed, LOOK_AGAIN);
         }
         if self.has(Bug::FailedOvertaken) && !self.lanes[at].is_chained() {
             self.unqueue_head(at);

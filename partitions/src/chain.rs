@@ -132,23 +132,20 @@ impl<R: Item> Engine<R> {
             .is_some_and(|chain| window.reached(&self.entries, &chain.from))
     }
 
-    /// How many records of the lane are before its chain, when all of them are here and can join its
-    /// front in one change.
+    /// How many records of the lane are before its chain, when all of them are here: what joins its
+    /// front is one change.
     pub(crate) fn may_join_front(&self, at: u32) -> Option<u32> {
         let chain = self.lanes[at].chain()?;
         if !self.is_reached(at) {
             return None;
         }
-        let (mut records, mut bytes) = (0_u32, 0_u64);
+        let mut records = 0_u32;
         let mut entry = self.lanes[at].head;
         while entry != NIL && *self.entries[entry].position() < chain.from {
             records += 1;
-            bytes += self.entries[entry].weight();
             entry = self.entries[entry].lane_next;
         }
-        let fits = records <= self.limits.append_records_max.max(1)
-            && bytes <= self.limits.append_bytes_max;
-        (fits || records == 1).then_some(records)
+        Some(records)
     }
 
     fn load_more(&mut self, at: u32) {

@@ -23,7 +23,8 @@ impl<R: Item> Engine<R> {
             | Front::Cautious
             | Front::Trying
             | Front::Quarantined
-            | Front::Waiting => false,
+            | Front::Waiting
+            | Front::Failed => false,
         };
         let Some(aside) = &self.lanes[at].aside else {
             return false;

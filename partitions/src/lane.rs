@@ -22,6 +22,8 @@ pub(crate) enum Front {
     Quarantined,
     /// The end of a backoff.
     Waiting,
+    /// A place in front of its chain: it failed for good and is not tried again.
+    Failed,
     /// A change to be durable.
     Shut,
     /// The dead-letter target.

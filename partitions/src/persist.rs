@@ -1,5 +1,6 @@
 //! Changes on their way into the store: offered one at a time per lane, acted on once durable.
 
+use crate::answer::LOOK_AGAIN;
 use crate::lane::{Chain, Front, Standing};
 use crate::ticket::Kind;
 use crate::window::{Body, CHAIN, NAMED, NIL};
@@ -313,11 +314,11 @@ impl<R: Item> Engine<R> {
                     self.next_persist(at);
                 }
             }
-            // In front of a chain there is no other place for it: it is tried again.
+            // In a chain or in front of it there is no other place for it: the store is asked again.
             Change::Park => {
                 self.withdraw(slot);
-                let delay = self.limits.failure.backoff_max;
-                self.wait(at, Front::Waiting, delay);
+                let delay = self.limits.failure.backoff_max.max(LOOK_AGAIN);
+                self.wait(at, Front::Failed, delay);
             }
             // These write nothing of a record and hang on no condition of their own.
             Change::Stop

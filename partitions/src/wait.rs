@@ -59,7 +59,7 @@ impl<R: Item> Engine<R> {
                     return None;
                 }
                 match lane.front {
-                    Front::Waiting | Front::Republishing => Some(Wake::Backoff),
+                    Front::Waiting | Front::Failed | Front::Republishing => Some(Wake::Backoff),
                     Front::Quarantined => Some(Wake::Quarantine),
                     Front::Idle
                     | Front::Ready
@@ -94,8 +94,12 @@ impl<R: Item> Engine<R> {
     /// The lane goes on after its backoff.
     pub(crate) fn end_wait(&mut self, lane: u32) {
         self.partitions[self.lanes[lane].partition as usize].waiting -= 1;
-        self.lanes[lane].front = Front::Idle;
-        self.go_on(lane);
+        let front = core::mem::replace(&mut self.lanes[lane].front, Front::Idle);
+        if front == Front::Failed {
+            self.fail(lane);
+        } else {
+            self.go_on(lane);
+        }
     }
 
     /// The lane goes on no earlier than after `delay`.

@@ -2,6 +2,7 @@
 
 use crate::support::{End, Mode, World, done, effects, limits, reject, retry};
 use partitions::{Decision, Limits, Published, Then};
+use std::time::Duration;
 
 fn one_try(then: Then) -> Limits {
     let mut limits = limits(then);
@@ -257,6 +258,38 @@ fn g3_a_record_before_a_kept_chain_that_fails_joins_its_front_with_what_lies_bet
     assert_eq!(chain(&world), [20, 30], "10 is done");
     assert!(world.decide(0, b'a', Decision::Release));
     world.heal();
+}
+
+#[test]
+fn g3_a_record_that_failed_before_a_kept_chain_waits_untried_for_what_lies_between() {
+    // More lies between than a chain takes in at its end in one change.
+    let mut limits = one_try(Then::Park);
+    limits.append_records_max = 2;
+    limits.failure.backoff_max = Duration::from_secs(3_600);
+    let mut world = World::with_log(limits, b"aaaaa");
+    for at in [10, 20, 30] {
+        world.answer(0, at, done(1));
+    }
+    world.answer(0, 40, reject());
+    (0..3).for_each(|_| world.commit(0));
+    world.revoke(0);
+    world.parts[0].store.resume = partitions::Resume::Beginning;
+    world.parts[0].store.open.extend([10, 20, 30]);
+    world.assign(0);
+    world.push(0);
+    world.answer(0, 10, reject());
+    for _ in 0..5 {
+        world.tick(1_000);
+        assert!(world.running(0).is_empty(), "10 failed for good");
+    }
+    world.push_all(0);
+    world.tick(1_000);
+    assert!(world.running(0).is_empty(), "20 does not overtake");
+    (0..2).for_each(|_| world.commit(0));
+    let chain = world.parts[0].model.chain(b'a');
+    let chain: Vec<u64> = chain.map(|row| row.position).collect();
+    assert_eq!(chain, [10, 20, 30, 40, 50]);
+    restarted(world, Mode::Parked);
 }
 
 #[test]

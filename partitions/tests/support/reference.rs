@@ -72,8 +72,10 @@ impl Model {
                 && state
                 && row.position < barrier.min(comes)
         };
-        // A decision on a chain waits for what lies before it.
+        // A decision on a chain waits for what lies before it, unless that failed for good.
+        let failed = self.queue(key).next().is_some_and(|row| row.failed);
         let waits = !chained
+            && !failed
             && lane.mode == Mode::Parked
             && lane.persist.is_none()
             && lane.publishing.is_none()

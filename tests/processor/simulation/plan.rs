@@ -113,11 +113,6 @@ impl Plan {
         }
         let mut faults = faults(&mut rng);
         faults.rewind = at_times(seed ^ 0x8ac4, 26, 0.5);
-        if faults.rewind > 0.0 {
-            // Before a kept chain that the source does not come to for want of memory, what fails for
-            // good is tried for ever.
-            settings.memory = 1 << 20;
-        }
         Self {
             seed,
             local: settings.settle == Some(Duration::ZERO) && rng.bool(),
