@@ -93,12 +93,14 @@ impl<R: Item> Engine<R> {
 
     /// The lane goes on after its backoff.
     pub(crate) fn end_wait(&mut self, lane: u32) {
-        self.partitions[self.lanes[lane].partition as usize].waiting -= 1;
+        let part = &mut self.partitions[self.lanes[lane].partition as usize];
+        let draining = part.draining;
+        part.waiting -= 1;
         let front = core::mem::replace(&mut self.lanes[lane].front, Front::Idle);
-        if front == Front::Failed {
-            self.fail(lane);
-        } else {
+        if front != Front::Failed {
             self.go_on(lane);
+        } else if !draining {
+            self.fail(lane);
         }
     }
 

@@ -260,8 +260,9 @@ fn g3_a_record_before_a_kept_chain_that_fails_joins_its_front_with_what_lies_bet
     world.heal();
 }
 
-#[test]
-fn g3_a_record_that_failed_before_a_kept_chain_waits_untried_for_what_lies_between() {
+/// A rewind before a kept chain, from 40 on; of what runs again 10 failed for good, and the source has
+/// not come further.
+fn failed_before_a_kept_chain() -> World {
     // More lies between than a chain takes in at its end in one change.
     let mut limits = one_try(Then::Park);
     limits.append_records_max = 2;
@@ -278,6 +279,12 @@ fn g3_a_record_that_failed_before_a_kept_chain_waits_untried_for_what_lies_betwe
     world.assign(0);
     world.push(0);
     world.answer(0, 10, reject());
+    world
+}
+
+#[test]
+fn g3_a_record_that_failed_before_a_kept_chain_waits_untried_for_what_lies_between() {
+    let mut world = failed_before_a_kept_chain();
     for _ in 0..5 {
         world.tick(1_000);
         assert!(world.running(0).is_empty(), "10 failed for good");
@@ -289,6 +296,20 @@ fn g3_a_record_that_failed_before_a_kept_chain_waits_untried_for_what_lies_betwe
     let chain = world.parts[0].model.chain(b'a');
     let chain: Vec<u64> = chain.map(|row| row.position).collect();
     assert_eq!(chain, [10, 20, 30, 40, 50]);
+    restarted(world, Mode::Parked);
+}
+
+#[test]
+fn g3_a_record_that_failed_before_a_kept_chain_asks_for_nothing_once_drained() {
+    let mut world = failed_before_a_kept_chain();
+    // All is here before it looks again, and the partition is given up.
+    world.push_all(0);
+    world.drain(0);
+    assert!(world.parts[0].drained);
+    for _ in 0..3 {
+        world.tick(1_000);
+        assert!(world.lane(0, b'a').persist.is_none(), "nothing is out");
+    }
     restarted(world, Mode::Parked);
 }
 
