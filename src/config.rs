@@ -266,7 +266,8 @@ impl Config {
         }
     }
 
-    /// Adds a source. As in a file, the store is in the first local source's file unless it was named.
+    /// Adds a source. As in a file, the store is in the first local source's file, unless it is in
+    /// another than the default `lanekeeper.db` by then.
     #[must_use]
     pub fn source(mut self, source: SourceConfig) -> Self {
         let is_local = |one: &SourceConfig| matches!(one.kind, SourceKind::Local { .. });

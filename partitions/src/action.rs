@@ -111,7 +111,8 @@ pub enum Change {
     /// The head failed for good and its lane stops. Lent: the head. It stays open.
     Stop,
     /// The head failed for good and its lane parks (also a chain record that failed while the chain
-    /// drained: then it is the chain's head again). Lent: the head.
+    /// drained: then it is the chain's head again). Lent: the head; before a chain of its lane, where a
+    /// rewind kept one, also what lies between, however much that is. It goes whole or not at all.
     Park,
     /// Arrivals of a parked lane join its chain. Lent: those records, consecutive.
     Append,
