@@ -393,3 +393,33 @@ fn verdict(
         }));
     }
 }
+
+/// How many records of a change that is too large may go without the rest. Of arrivals half go first,
+/// until the one that is too large stands alone; what joins a chain's front goes whole or not at all.
+pub(super) fn kept(change: Change, records: usize) -> u32 {
+    match change {
+        Change::Append => u32::try_from(records / 2).unwrap_or(u32::MAX),
+        Change::Effects
+        | Change::Stop
+        | Change::Park
+        | Change::Reopen
+        | Change::Skip
+        | Change::Verdict
+        | Change::DeadLettered
+        | Change::Cut
+        | Change::Live
+        | Change::Announce => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_arrivals_go_in_parts() {
+        let arrivals = [5, 2, 1].map(|n| kept(Change::Append, n));
+        assert_eq!(arrivals, [2, 1, 0]);
+        assert_eq!([5, 2, 1].map(|n| kept(Change::Park, n)), [0, 0, 0]);
+    }
+}

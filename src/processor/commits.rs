@@ -378,9 +378,10 @@ impl Processor {
         };
         tracing::error!(partition = %owned.assignment.name, "{error}");
         let refused = change.map(|w| {
-            // Of several records half may go first, until the one that is too large stands alone.
-            let keep = self.engine.records(w.ticket).len() / 2;
-            (w, u32::try_from(keep).unwrap_or(u32::MAX))
+            (
+                w,
+                changes::kept(w.change, self.engine.records(w.ticket).len()),
+            )
         });
         if let Some((w, 0)) = refused
             && w.change == Change::Park
