@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 mod parse;
+pub(crate) mod target;
 
 pub use parse::{EffectsError, parse};
 

@@ -16,6 +16,7 @@ mod memory;
 mod note;
 mod owned;
 mod ownership;
+mod refusals;
 mod report;
 mod settings;
 mod sources;

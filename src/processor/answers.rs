@@ -5,7 +5,7 @@ use super::{
     tries::{Ended, Out},
 };
 use crate::{
-    effect::Effect,
+    effect::{Effect, target::first_overlap},
     handler::{Answer, Failure, FailureKind},
     history::Event,
     record::LaneKey,
@@ -107,6 +107,11 @@ impl Processor {
             effects.retain(|(k, _)| *k < of);
             done = of;
             failure = Some(Failure::reject(why));
+        }
+        if let Some(of) = first_overlap(&effects) {
+            effects.retain(|(k, _)| *k < of);
+            done = of;
+            failure = None;
         }
         let quarantine = failure
             .as_ref()

@@ -32,7 +32,13 @@ pub(super) fn choose(engine: &Engine<Record>, owned: &Owned, bounds: CommitBound
     let mut chosen = Vec::new();
     let (mut items, mut bytes) = (0, 0);
     let mut touched: HashMap<(&str, &str), bool> = HashMap::new();
+    // Whether effects of a try are chosen, and whether they go alone.
+    let (mut has_effects, mut alone) = (false, false);
     for &waiting in &owned.waiting {
+        let is_apart = owned.apart.contains(&waiting.ticket);
+        if waiting.change == Change::Effects && (alone || is_apart && has_effects) {
+            continue;
+        }
         let effects = owned
             .effects
             .get(&waiting.ticket)
@@ -41,9 +47,13 @@ pub(super) fn choose(engine: &Engine<Record>, owned: &Owned, bounds: CommitBound
             continue;
         }
         let (more_items, more_bytes) = match waiting.change {
-            Change::Effects => (effects.len(), effects.iter().map(|(_, e)| weight(e)).sum()),
+            Change::Effects => (
+                new_items(&touched, effects),
+                effects.iter().map(|(_, e)| weight(e)).sum(),
+            ),
             Change::Append | Change::Park => (
-                2,
+                // Its lane's item, and what holds its records: one more where they do not fit into one.
+                3,
                 engine
                     .records(waiting.ticket)
                     .map(|r| r.bytes() as u64 + 64)
@@ -67,6 +77,9 @@ pub(super) fn choose(engine: &Engine<Record>, owned: &Owned, bounds: CommitBound
         }
         items += more_items;
         bytes += more_bytes;
+        if waiting.change == Change::Effects {
+            (has_effects, alone) = (true, is_apart);
+        }
         for (_, effect) in effects {
             if let Some((item, additive)) = item_of(effect) {
                 touched.insert(item, additive);
@@ -75,6 +88,22 @@ pub(super) fn choose(engine: &Engine<Record>, owned: &Owned, bounds: CommitBound
         chosen.push(waiting);
     }
     chosen
+}
+
+/// Items that effects write and that none before them writes.
+fn new_items(touched: &HashMap<(&str, &str), bool>, effects: &[(usize, Effect)]) -> usize {
+    let mut new = HashSet::new();
+    let mut natives = 0;
+    for (_, effect) in effects {
+        match item_of(effect) {
+            Some((item, _)) if touched.contains_key(&item) => {}
+            Some((item, _)) => {
+                new.insert(item);
+            }
+            None => natives += 1,
+        }
+    }
+    new.len() + natives
 }
 
 fn collides(touched: &HashMap<(&str, &str), bool>, effect: &Effect) -> bool {

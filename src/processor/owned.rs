@@ -38,6 +38,8 @@ pub(super) struct Owned {
     pub(super) waiting: Vec<Waiting>,
     /// Effects of answered tries, by their ticket.
     pub(super) effects: HashMap<Ticket, Vec<(usize, crate::effect::Effect)>>,
+    /// Tries whose effects go into a commit without those of another.
+    pub(super) apart: BTreeSet<Ticket>,
     /// Lanes whose items somebody deleted: they are written anew as they were.
     pub(super) missing: BTreeSet<LaneKey>,
     /// Lanes whose decision does not fit their state: it is cleared.
@@ -176,6 +178,7 @@ impl Owned {
             errors: HashMap::new(),
             waiting: Vec::new(),
             effects: HashMap::new(),
+            apart: BTreeSet::new(),
             missing: BTreeSet::new(),
             clear: Vec::new(),
             dropped: Vec::new(),

@@ -91,6 +91,10 @@ pub enum CommitError {
     /// why. Nothing was written.
     #[error("effects refused: {}", .0.iter().map(|(_, why)| why.as_str()).collect::<Vec<_>>().join("; "))]
     EffectsRefused(Vec<(usize, String)>),
+    /// The effects of these records need another commit: they write an item that an earlier one writes
+    /// too, and the store takes each once. Indices into [`Commit::effects`]. Nothing was written.
+    #[error("effects on one item need a commit each: {0:?}")]
+    Apart(Vec<usize>),
     /// Lane items are not as expected: indices into [`Commit::lanes`]. Nothing was written.
     #[error("lane items changed under their owner: {0:?}")]
     LaneMoved(Vec<usize>),

@@ -225,6 +225,7 @@ impl Memory {
             Ok(_)
             | Err(
                 CommitError::TooLarge { .. }
+                | CommitError::Apart(_)
                 | CommitError::NotWritten(_)
                 | CommitError::Unknown(_)
                 | CommitError::Damaged(_),

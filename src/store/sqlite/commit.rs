@@ -118,7 +118,10 @@ fn standing(outcome: Option<Outcome>) -> Option<Outcome> {
             | CommitError::Damaged(_),
         ) => true,
         Err(
-            CommitError::EffectsRefused(_) | CommitError::NotWritten(_) | CommitError::Unknown(_),
+            CommitError::EffectsRefused(_)
+            | CommitError::Apart(_)
+            | CommitError::NotWritten(_)
+            | CommitError::Unknown(_),
         ) => false,
     })
 }
