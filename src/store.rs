@@ -33,6 +33,9 @@ pub mod sqlite;
 
 pub mod memory;
 
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
+
 /// One process incarnation: fresh at every start.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct WorkerId(pub Uuid);
@@ -202,6 +205,17 @@ pub enum HistoryEvent {
     },
 }
 
+/// What a store's requests consumed since it was opened, as the service itself counts it.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Consumed {
+    /// Requests that were answered.
+    pub requests: u64,
+    /// Read request units.
+    pub read_units: f64,
+    /// Write request units.
+    pub write_units: f64,
+}
+
 /// Checkpoints, lanes, chains, effects. Object-safe; called once a commit, never once a record.
 pub trait Store: Send + Sync {
     /// For messages: what it is and where.
@@ -213,6 +227,11 @@ pub trait Store: Send + Sync {
 
     /// What one commit may hold; the processor keeps to it.
     fn bounds(&self) -> CommitBounds;
+
+    /// What was consumed through this handle; nothing where nothing is counted.
+    fn consumed(&self) -> Consumed {
+        Consumed::default()
+    }
 
     /// Takes the partition: epoch + 1 if it is as read (consistently), registered for listing.
     fn claim<'a>(
