@@ -270,12 +270,16 @@ impl DynamodbStore {
         item: Option<&Item>,
     ) -> Result<Option<(Position, Writer)>, StoreError> {
         let Some(item) = item else { return Ok(None) };
+        if !matches!(lanes::ended(item), Ok(None)) {
+            return Ok(None);
+        }
         let sk = schema::sk_of(item);
         let wrong = |wrong: Wrong| self.wrong_lane(partition, &sk, &wrong);
         let lane = lanes::decode(item).map_err(wrong)?;
         let made = lanes::chain_of(item).map_err(wrong)?;
-        let stands = lane.state != crate::store::LaneState::Live && lane.tail.is_some();
-        Ok(made.filter(|_| stands).map(|made| (lane.head, made)))
+        Ok(made
+            .filter(|_| lane.tail.is_some())
+            .map(|made| (lane.head, made)))
     }
 
     /// The sort key of the chain's last segment that begins at or before a position.
@@ -350,11 +354,7 @@ impl DynamodbStore {
     }
 
     /// Sweeps what a former owner could not.
-    pub(super) async fn sweep_ended(
-        &self,
-        partition: &PartitionName,
-        _ownership: &crate::store::Ownership,
-    ) {
+    pub(super) async fn sweep_ended(&self, partition: &PartitionName) {
         if let Ok(mut known) = self.segments.lock() {
             known.retain(|(of, _), _| of != partition);
         }
@@ -363,12 +363,10 @@ impl DynamodbStore {
         };
         for item in items {
             let of = super::attributes::Reader(&item);
-            let (Ok(Some(ended)), Ok(lane)) = (of.optional_text("ended"), lanes::decode(&item))
-            else {
-                continue;
-            };
-            let chain = (partition.clone(), lane.lane);
-            self.sweep(&chain, &Writer(ended.to_owned())).await;
+            let lane = of.bytes("lane").ok().and_then(LaneKey::from_bytes);
+            if let (Ok(Some(ended)), Some(lane)) = (lanes::ended(&item), lane) {
+                self.sweep(&(partition.clone(), lane), &ended).await;
+            }
         }
     }
 

@@ -20,6 +20,7 @@ pub(super) fn item(app: &str, partition: &PartitionName, line: &HistoryItem) -> 
         item.insert(name.to_owned(), value);
     };
     put("at", number(line.at));
+    put("written", number(super::now_millis()));
     let expires_at = line.at.saturating_add(HISTORY_MILLIS) / 1000;
     put(EXPIRES_AT, number(expires_at));
     match &line.what {
@@ -106,22 +107,23 @@ impl DynamodbStore {
         &self,
         partition: &PartitionName,
     ) -> Result<Vec<HistoryItem>, StoreError> {
-        // The table's own deletion of what is too old comes when it comes.
-        let oldest = super::now_millis().saturating_sub(HISTORY_MILLIS).max(0);
-        let query = Query::between(
-            schema::partition(&self.app, partition),
-            format!("{HISTORY}{oldest:020}"),
-            format!("{HISTORY}{}", schema::LAST),
-        );
-        let items = self.query_all(query).await?;
-        items
-            .iter()
-            .map(|item| {
-                decode(item).map_err(|wrong| {
-                    let sk = schema::sk_of(item);
-                    self.damaged(format_args!("{sk} of {partition}"), &wrong)
-                })
-            })
-            .collect()
+        let query = Query::begins(schema::partition(&self.app, partition), HISTORY);
+        let mut lines = Vec::new();
+        for item in self.query_all(query).await? {
+            let line = decode(&item).and_then(|line| {
+                let written: i64 = Reader(&item).number("written")?;
+                Ok((written, line))
+            });
+            lines.push(line.map_err(|wrong| {
+                let sk = schema::sk_of(&item);
+                self.damaged(format_args!("{sk} of {partition}"), &wrong)
+            })?);
+        }
+        // The table deletes what is too old some day. As in every store, what is too old is told when a
+        // line is written, and that line stays.
+        let last = lines.iter().map(|(written, _)| *written).max().unwrap_or(0);
+        let oldest = last.saturating_sub(HISTORY_MILLIS);
+        lines.retain(|(written, line)| line.at >= oldest || *written == last);
+        Ok(lines.into_iter().map(|(_, line)| line).collect())
     }
 }

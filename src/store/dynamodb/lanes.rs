@@ -18,6 +18,17 @@ use crate::{
     },
 };
 
+/// Attribute of an item whose lane is live again, while segments of its chain may be left: the commit
+/// that ended it. To everybody but who sweeps, there is no such item.
+const ENDED: &str = "ended";
+
+/// Which commit ended the lane that an item is of, if one did.
+pub(super) fn ended(item: &Item) -> Result<Option<Writer>, Wrong> {
+    Ok(Reader(item)
+        .optional_text(ENDED)?
+        .map(|writer| Writer(writer.to_owned())))
+}
+
 /// What an item says, or what is wrong with it.
 pub(super) fn decode(item: &Item) -> Result<LaneItem, Wrong> {
     let of = Reader(item);
@@ -95,8 +106,8 @@ pub(super) fn write(change: &LaneChange, writer: &Writer) -> Expression {
         }
         // Until its segments are gone, the item says that there may be some.
         None if had_chain => {
-            expression.set("state", text(state_name(LaneState::Live)));
-            expression.set("ended", text(&writer.0));
+            expression.set("state", text(ENDED));
+            expression.set(ENDED, text(&writer.0));
         }
         None => {}
     }
@@ -104,18 +115,18 @@ pub(super) fn write(change: &LaneChange, writer: &Writer) -> Expression {
         Some((rev, tail)) => {
             let rev = expression.compare("rev", "=", number(rev));
             let tail = expression.equals("tail", tail.as_ref().map(|p| text(p.padded())));
-            let live = expression.compare("state", "<>", text(state_name(LaneState::Live)));
+            let stands = expression.is_absent(ENDED);
             expression.and(&rev);
             expression.and(&tail);
-            expression.and(&live);
+            expression.and(&stands);
         }
         None => {
             let absent = expression.is_absent(schema::PK);
-            let live = expression.compare("state", "=", text(state_name(LaneState::Live)));
-            expression.and(&format!("{absent} OR {live}"));
+            let ended = expression.exists(ENDED);
+            expression.and(&format!("{absent} OR {ended}"));
             // What an ended life of the lane left in the item.
             if change.item.is_some() {
-                expression.set_or_remove("ended", None);
+                expression.set_or_remove(ENDED, None);
             }
         }
     }
@@ -143,8 +154,8 @@ pub(super) fn ascends(change: &LaneChange) -> bool {
 /// What the owner's view of a lane is compared with, to see whether damage is why it differs.
 pub(super) fn check(item: Option<&Item>) -> Result<(), Wrong> {
     match item {
-        Some(item) => decode(item).map(|_| ()),
-        None => Ok(()),
+        Some(item) if !item.contains_key(ENDED) => decode(item).map(|_| ()),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -172,6 +183,9 @@ impl DynamodbStore {
     ) -> Result<Vec<LaneItem>, StoreError> {
         let mut lanes = Vec::new();
         for item in self.lane_items(partition).await? {
+            if item.contains_key(ENDED) {
+                continue;
+            }
             let lane = decode(&item)
                 .map_err(|wrong| self.wrong_lane(partition, &schema::sk_of(&item), &wrong))?;
             if lane.state != LaneState::Live {
@@ -190,7 +204,7 @@ impl DynamodbStore {
         self.query_all(query).await
     }
 
-    /// The item of a lane that is not live.
+    /// The item of a lane.
     async fn standing(
         &self,
         partition: &PartitionName,
@@ -201,12 +215,11 @@ impl DynamodbStore {
             partition: partition.clone(),
         };
         let item = self.item(&self.lane_key(partition, lane)).await?;
-        let item = item.ok_or_else(gone)?;
+        let item = item
+            .filter(|item| !item.contains_key(ENDED))
+            .ok_or_else(gone)?;
         let found = decode(&item)
             .map_err(|wrong| self.wrong_lane(partition, &schema::sk_of(&item), &wrong))?;
-        if found.state == LaneState::Live {
-            return Err(gone());
-        }
         Ok(found)
     }
 

@@ -149,6 +149,8 @@ impl DynamodbStore {
         worker: WorkerId,
     ) -> Result<Claimed, StoreError> {
         self.register(partition).await?;
+        // A partition whose lanes cannot be read is left to who owns it.
+        self.read_lanes(partition).await?;
         for _ in 0..CLAIMS {
             let found = self.read_ownership(partition).await?;
             let Some(ownership) = self
@@ -159,7 +161,7 @@ impl DynamodbStore {
             };
             // Behind the claim: no former owner can write one any more.
             let lanes = self.read_lanes(partition).await?;
-            self.sweep_ended(partition, &ownership).await;
+            self.sweep_ended(partition).await;
             return Ok(Claimed {
                 ownership,
                 unclean: found.and_then(|found| found.worker),

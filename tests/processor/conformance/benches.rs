@@ -2,6 +2,8 @@
 
 use super::{Bench, Spoil};
 use futures_util::future::BoxFuture;
+#[cfg(feature = "dynamodb")]
+use lanekeeper::record::LaneKey;
 use lanekeeper::{
     Position,
     store::{
@@ -124,6 +126,196 @@ mod in_a_file {
                 ),
             }
             Box::pin(std::future::ready(()))
+        }
+    }
+}
+
+#[cfg(feature = "dynamodb")]
+pub(crate) use in_a_table::DynamodbBench;
+
+#[cfg(feature = "dynamodb")]
+mod in_a_table {
+    use super::*;
+    use crate::conformance::fresh;
+    use aws_sdk_dynamodb::{
+        Client, Config,
+        config::{BehaviorVersion, Credentials, Region},
+        primitives::Blob,
+        types::{
+            AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType,
+            ScalarAttributeType,
+        },
+    };
+    use lanekeeper::{record::PartitionName, store::dynamodb::DynamodbStore};
+    use std::collections::HashMap;
+
+    /// One table for all tests of all runs; each bench has apps of its own.
+    const TABLE: &str = "lanekeeper-conformance";
+
+    type Item = HashMap<String, AttributeValue>;
+
+    pub(crate) struct DynamodbBench {
+        /// In front of every app's name.
+        prefix: String,
+        /// As the store reaches the table, and as this bench does.
+        client: Client,
+        direct: Client,
+    }
+
+    fn client(variable: &str) -> Client {
+        let endpoint = std::env::var(variable).unwrap_or_else(|_| {
+            panic!(
+                "{variable} names no endpoint: `cargo integration test` starts an emulator and sets it"
+            )
+        });
+        let config = Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .endpoint_url(endpoint)
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+            .region(Region::new("us-east-1"))
+            .build();
+        Client::from_conf(config)
+    }
+
+    impl DynamodbBench {
+        pub(crate) async fn new() -> Self {
+            let client_of_store = client("LANEKEEPER_TEST_DYNAMODB");
+            let direct = match std::env::var("LANEKEEPER_TEST_DYNAMODB_DIRECT") {
+                Ok(_) => client("LANEKEEPER_TEST_DYNAMODB_DIRECT"),
+                Err(_) => client_of_store.clone(),
+            };
+            create(&direct).await;
+            Self {
+                prefix: format!("{}-{}", std::process::id(), fresh()),
+                client: client_of_store,
+                direct,
+            }
+        }
+
+        fn app(&self, app: &str) -> String {
+            format!("{}-{app}", self.prefix)
+        }
+
+        fn pk(&self, app: &str, partition: &PartitionName) -> String {
+            format!("app#{}#{partition}", self.app(app))
+        }
+
+        /// The one item whose sort key begins so.
+        async fn find(&self, pk: &str, sk: &str) -> Item {
+            let found = self
+                .direct
+                .query()
+                .table_name(TABLE)
+                .key_condition_expression("pk = :pk AND begins_with(sk, :sk)")
+                .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
+                .expression_attribute_values(":sk", AttributeValue::S(sk.to_owned()))
+                .consistent_read(true)
+                .send()
+                .await
+                .expect("query");
+            found.items().first().expect("an item").clone()
+        }
+
+        async fn put(&self, item: Item) {
+            let put = self.direct.put_item().table_name(TABLE);
+            put.set_item(Some(item)).send().await.expect("put");
+        }
+
+        /// Makes an attribute of an item another.
+        async fn set(&self, pk: &str, sk: &str, name: &str, value: AttributeValue) {
+            let mut item = self.find(pk, sk).await;
+            assert!(item.insert(name.to_owned(), value).is_some(), "{item:?}");
+            self.put(item).await;
+        }
+
+        async fn delete(&self, pk: &str, sk: &str) {
+            self.find(pk, sk).await;
+            self.direct
+                .delete_item()
+                .table_name(TABLE)
+                .key("pk", AttributeValue::S(pk.to_owned()))
+                .key("sk", AttributeValue::S(sk.to_owned()))
+                .send()
+                .await
+                .expect("delete");
+        }
+
+        async fn spoil_chain(&self, app: &str, p: &PartitionName, lane: &LaneKey, offset: u64) {
+            let pk = format!("{}#{}", self.pk(app, p), lane.id(&p.partition));
+            let mut item = self.find(&pk, "segment#").await;
+            let Some(AttributeValue::L(records)) = item.get_mut("records") else {
+                panic!("{item:?}");
+            };
+            let padded = Position::Offset(offset).padded();
+            let holds = |value: &AttributeValue| {
+                let bytes = value.as_b().expect("binary").as_ref();
+                let mut windows = bytes.windows(padded.len());
+                windows.any(|window| window == padded.as_bytes())
+            };
+            let place = records.iter().position(holds).expect("the record");
+            let mut bytes = records[place].as_b().expect("binary").as_ref().to_vec();
+            *bytes.last_mut().expect("bytes") ^= 1;
+            records[place] = AttributeValue::B(Blob::new(bytes));
+            self.put(item).await;
+        }
+    }
+
+    async fn create(client: &Client) {
+        let attribute = |name: &str| {
+            let attribute = AttributeDefinition::builder().attribute_name(name);
+            let attribute = attribute.attribute_type(ScalarAttributeType::S);
+            attribute.build().expect("attribute")
+        };
+        let key = |name: &str, kind| {
+            let key = KeySchemaElement::builder().attribute_name(name);
+            key.key_type(kind).build().expect("key")
+        };
+        let created = client
+            .create_table()
+            .table_name(TABLE)
+            .billing_mode(BillingMode::PayPerRequest)
+            .attribute_definitions(attribute("pk"))
+            .attribute_definitions(attribute("sk"))
+            .key_schema(key("pk", KeyType::Hash))
+            .key_schema(key("sk", KeyType::Range))
+            .send()
+            .await;
+        if let Err(error) = created {
+            let error = error.into_service_error();
+            assert!(error.is_resource_in_use_exception(), "{error:?}");
+        }
+    }
+
+    impl Bench for DynamodbBench {
+        fn open(&self, app: &str) -> Arc<dyn Store> {
+            let client = self.client.clone();
+            Arc::new(DynamodbStore::with_client(TABLE, &self.app(app), client))
+        }
+
+        fn spoil<'a>(&'a self, app: &'a str, what: Spoil<'a>) -> BoxFuture<'a, ()> {
+            let text = || AttributeValue::S("spoilt".to_owned());
+            Box::pin(async move {
+                match what {
+                    Spoil::NoCheckpoint(p) => self.delete(&self.pk(app, p), "checkpoint").await,
+                    Spoil::Checkpoint(p) => {
+                        let pk = self.pk(app, p);
+                        self.set(&pk, "checkpoint", "epoch", text()).await;
+                    }
+                    Spoil::Lane(p, lane) => {
+                        let sk = format!("lane#{}", lane.id(&p.partition));
+                        self.set(&self.pk(app, p), &sk, "rev", text()).await;
+                    }
+                    Spoil::Chain(p, lane, offset) => self.spoil_chain(app, p, lane, offset).await,
+                    Spoil::Value(table, key) => {
+                        let pk = format!("app#{}#value#{table}", self.app(app));
+                        self.set(&pk, key, "n", text()).await;
+                    }
+                    Spoil::History(p) => {
+                        self.set(&self.pk(app, p), "history#", "at", text()).await;
+                    }
+                }
+            })
         }
     }
 }

@@ -124,6 +124,7 @@ impl Seat {
             Err(CommitError::EffectsRefused(_)) => count(|c| c.effects_refused += 1),
             Err(
                 CommitError::TooLarge { .. }
+                | CommitError::Apart(_)
                 | CommitError::NotWritten(_)
                 | CommitError::OtherContent { .. }
                 | CommitError::Damaged(_),
