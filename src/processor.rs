@@ -368,7 +368,7 @@ impl Processor {
                 None => {
                     let figures = self.engine.figures(id);
                     if owned.dirty || figures.is_some_and(|f| f.unflushed > 0) {
-                        at(Some(owned.flushed_at + self.settings.flush_interval));
+                        at(Some(owned.flush_at(self.settings.flush_interval)));
                         at(Some(owned.not_before));
                     }
                 }

@@ -314,6 +314,12 @@ pub trait Store: Send + Sync {
     /// How often a worker item is worth its price.
     fn beats_every(&self) -> std::time::Duration;
 
+    /// How often an owner looks at the checkpoint of a partition without work, so that an operator's
+    /// rewind is noticed: as often as that is worth its price.
+    fn looks_every(&self) -> std::time::Duration {
+        self.beats_every()
+    }
+
     /// Writes a worker item.
     fn beat<'a>(&'a self, item: &'a WorkerItem) -> BoxFuture<'a, Result<(), StoreError>>;
 

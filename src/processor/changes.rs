@@ -8,7 +8,7 @@ use crate::{
     store::{CommitBounds, LaneChange, LaneItem, LaneState, RecordEffects},
 };
 use partitions::{Change, Engine, LaneId, Ticket};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 /// A chain whose head moved, copied out of the engine's snapshot.
 pub(super) struct Moved {
@@ -31,7 +31,7 @@ pub(super) struct Draft {
 pub(super) fn choose(engine: &Engine<Record>, owned: &Owned, bounds: CommitBounds) -> Vec<Waiting> {
     let mut chosen = Vec::new();
     let (mut items, mut bytes) = (0, 0);
-    let mut touched: HashMap<(&str, &str), bool> = HashMap::new();
+    let mut touched = HashSet::new();
     // Whether effects of a try are chosen, and whether they go alone.
     let (mut has_effects, mut alone) = (false, false);
     for &waiting in &owned.waiting {
@@ -43,9 +43,6 @@ pub(super) fn choose(engine: &Engine<Record>, owned: &Owned, bounds: CommitBound
             .effects
             .get(&waiting.ticket)
             .map_or(&[][..], Vec::as_slice);
-        if bounds.each_item_once && effects.iter().any(|(_, e)| collides(&touched, e)) {
-            continue;
-        }
         let (more_items, more_bytes) = match waiting.change {
             Change::Effects => (
                 new_items(&touched, effects),
@@ -80,46 +77,27 @@ pub(super) fn choose(engine: &Engine<Record>, owned: &Owned, bounds: CommitBound
         if waiting.change == Change::Effects {
             (has_effects, alone) = (true, is_apart);
         }
-        for (_, effect) in effects {
-            if let Some((item, additive)) = item_of(effect) {
-                touched.insert(item, additive);
-            }
-        }
+        touched.extend(effects.iter().filter_map(|(_, effect)| item_of(effect)));
         chosen.push(waiting);
     }
     chosen
 }
 
 /// Items that effects write and that none before them writes.
-fn new_items(touched: &HashMap<(&str, &str), bool>, effects: &[(usize, Effect)]) -> usize {
-    let mut new = HashSet::new();
-    let mut natives = 0;
-    for (_, effect) in effects {
-        match item_of(effect) {
-            Some((item, _)) if touched.contains_key(&item) => {}
-            Some((item, _)) => {
-                new.insert(item);
-            }
-            None => natives += 1,
-        }
-    }
-    new.len() + natives
+fn new_items(touched: &HashSet<(&str, &str)>, effects: &[(usize, Effect)]) -> usize {
+    let items = effects.iter().map(|(_, effect)| item_of(effect));
+    let natives = items.clone().filter(Option::is_none).count();
+    let new: HashSet<_> = items
+        .flatten()
+        .filter(|item| !touched.contains(item))
+        .collect();
+    natives + new.len()
 }
 
-fn collides(touched: &HashMap<(&str, &str), bool>, effect: &Effect) -> bool {
-    item_of(effect).is_some_and(|(item, additive)| {
-        touched
-            .get(&item)
-            .is_some_and(|before| !(additive && *before))
-    })
-}
-
-/// The value an effect writes, and whether it is an unconditional `add`.
-fn item_of(effect: &Effect) -> Option<((&str, &str), bool)> {
+/// The value that an effect writes; of a native one only the store knows.
+fn item_of(effect: &Effect) -> Option<(&str, &str)> {
     match effect {
-        Effect::Put(e) => Some(((&e.table, &e.key), false)),
-        Effect::Add(e) => Some(((&e.table, &e.key), e.condition.is_none())),
-        Effect::Delete(e) => Some(((&e.table, &e.key), false)),
+        Effect::Put(_) | Effect::Add(_) | Effect::Delete(_) => Some(effect.target()),
         Effect::Dynamodb(_) | Effect::Sqlite(_) => None,
     }
 }

@@ -35,6 +35,10 @@ const CHECKPOINT_BYTES_HIGH: u64 = 200 * 1024;
 /// Open positions at which it does the same, however few bytes they take; half of what a restart
 /// would read back.
 const OPEN_HIGH: u64 = OpenSet::POSITIONS_MAX / 2;
+/// Write units of one commit beyond which the flush interval stretches in proportion, and how far: a
+/// checkpoint cannot cost more than about 300 of them, effects and chains can.
+const WRITE_UNITS_HIGH: f64 = 64.0;
+const STRETCH_MAX: f64 = 16.0;
 /// First wait before a commit is sent again; doubled up to the flush interval's length or a second.
 const AGAIN_MIN: Duration = Duration::from_millis(20);
 const AGAIN_MAX: Duration = Duration::from_secs(2);
@@ -61,7 +65,7 @@ impl Processor {
                     || owned.placing
                     // Nothing else will come of waiting.
                     || (self.settings.until_idle && self.engine.is_idle())
-                    || self.now >= owned.flushed_at + self.settings.flush_interval
+                    || self.now >= owned.flush_at(self.settings.flush_interval)
                     || figures.unflushed * 2 >= self.settings.unflushed_max))
     }
 
@@ -218,6 +222,7 @@ impl Processor {
         };
         self.counters.write_units += committed.write_units;
         let commit = &out.commit;
+        owned.stretch = (committed.write_units / WRITE_UNITS_HIGH).clamp(1.0, STRETCH_MAX);
         owned.number = commit.number;
         owned.checkpoint = commit.checkpoint.clone();
         owned.placing = false;

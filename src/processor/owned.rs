@@ -55,6 +55,8 @@ pub(super) struct Owned {
     pub(super) not_before: Duration,
     /// When the last commit went out.
     pub(super) flushed_at: Duration,
+    /// How many times the flush interval the next one waits: what commits cost decides.
+    pub(super) stretch: f64,
     /// When the store last proved that we own it (taken before the request was sent).
     pub(super) proven_at: Duration,
     /// When its checkpoint item was last asked for, with or without work.
@@ -187,6 +189,7 @@ impl Owned {
             placing: false,
             not_before: Duration::ZERO,
             flushed_at: now,
+            stretch: 1.0,
             proven_at: Duration::ZERO,
             looked_at: Duration::ZERO,
             idle_look: false,
@@ -204,6 +207,11 @@ impl Owned {
             acted: HashMap::new(),
             left: None,
         }
+    }
+
+    /// When the next commit goes out that nothing waits for.
+    pub(super) fn flush_at(&self, interval: Duration) -> Duration {
+        self.flushed_at + interval.mul_f64(self.stretch)
     }
 
     /// Whether something waits for a commit at once.

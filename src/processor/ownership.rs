@@ -123,7 +123,7 @@ impl Processor {
     pub(super) fn check_proofs(&mut self) {
         let trust = self.settings.drain.saturating_sub(self.settings.timeout);
         // Nothing hangs on it while there is no work, but that an operator's rewind is noticed.
-        let idle = self.store.beats_every().max(trust / 2);
+        let idle = self.store.looks_every().max(trust / 2);
         let mut next = self.now + trust / 2;
         let mut ask = Vec::new();
         for (&id, owned) in &mut self.partitions {

@@ -155,8 +155,6 @@ pub struct CommitBounds {
     pub items: usize,
     /// Bytes of effects and lane changes.
     pub bytes: u64,
-    /// Two effects on one item need two commits, but unconditional `add`s.
-    pub each_item_once: bool,
     /// Most bytes of a stopped head that its lane item can hold.
     pub record_bytes: usize,
 }

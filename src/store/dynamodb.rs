@@ -47,7 +47,6 @@ mod values;
 const BOUNDS: CommitBounds = CommitBounds {
     items: 90,
     bytes: commit::BYTES_MAX,
-    each_item_once: false,
     record_bytes: 192 * 1024,
 };
 
@@ -143,6 +142,10 @@ impl Store for DynamodbStore {
 
     fn beats_every(&self) -> Duration {
         Duration::from_secs(60)
+    }
+
+    fn looks_every(&self) -> Duration {
+        Duration::from_secs(600)
     }
 
     fn bounds(&self) -> CommitBounds {

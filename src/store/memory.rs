@@ -39,6 +39,8 @@ pub struct Memory {
     wall: Wall,
     bounds: CommitBounds,
     shares_commits: bool,
+    items_once: bool,
+    write_units: f64,
 }
 
 #[derive(Default)]
@@ -66,10 +68,11 @@ impl Memory {
             bounds: CommitBounds {
                 items: 10_000,
                 bytes: 8 * 1024 * 1024,
-                each_item_once: false,
                 record_bytes: 300 * 1024,
             },
             shares_commits: false,
+            items_once: false,
+            write_units: 0.0,
         }
     }
 
@@ -105,6 +108,21 @@ impl Memory {
     #[must_use]
     pub fn with_shared_commits(mut self, shares: bool) -> Self {
         self.shares_commits = shares;
+        self
+    }
+
+    /// The same store, which takes each value once a commit, as DynamoDB takes the items of native
+    /// effects: what writes it again is asked to go in another ([`CommitError::Apart`]).
+    #[must_use]
+    pub fn with_items_once(mut self) -> Self {
+        self.items_once = true;
+        self
+    }
+
+    /// The same store, whose commits cost so many write units each.
+    #[must_use]
+    pub fn with_write_units(mut self, units: f64) -> Self {
+        self.write_units = units;
         self
     }
 
@@ -215,7 +233,16 @@ impl Memory {
 
     fn commit_now(&self, commit: &Commit) -> Result<Committed, CommitError> {
         let (bounds, now) = (self.bounds, (self.wall)());
-        let outcome = self.within(|contents| contents.commit(commit, bounds, now));
+        let outcome = self.within(|contents| {
+            if self.items_once {
+                contents::each_once(commit)?;
+            }
+            contents.commit(commit, bounds, now)
+        });
+        let outcome = outcome.map(|committed| Committed {
+            write_units: self.write_units,
+            ..committed
+        });
         self.count(|c| match &outcome {
             Ok(committed) if committed.repeated => c.repeated += 1,
             Err(CommitError::Fenced { .. }) => c.fenced += 1,

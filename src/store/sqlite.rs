@@ -41,7 +41,6 @@ const LANE_BYTES_MAX: u64 = 500_000_000;
 const BOUNDS: CommitBounds = CommitBounds {
     items: 20_000,
     bytes: 32 * 1024 * 1024,
-    each_item_once: false,
     record_bytes: 64 * 1024 * 1024,
 };
 

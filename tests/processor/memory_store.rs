@@ -214,28 +214,10 @@ async fn what_the_bounds_promise_is_held() {
     let memory = Memory::new("billing").with_bounds(CommitBounds {
         items: 100,
         bytes: 500,
-        each_item_once: true,
         record_bytes: 100,
     });
     let store: Arc<dyn Store> = Arc::new(memory);
     let mut owner = Owner::of(&store, &partition("a/0")).await;
-    let mut commit = owner.next(1);
-    let add = || Effect::add("t", "k", 1);
-    commit.effects = vec![
-        effects_of("a", 1, vec![add()]),
-        effects_of("b", 2, vec![add()]),
-    ];
-    assert_eq!(owner.commit(&commit).await, Ok(DONE), "sums are one item");
-    let mut commit = owner.next(1);
-    commit.effects = vec![
-        effects_of("a", 1, vec![add()]),
-        effects_of("b", 2, vec![Effect::put("t", "k", 1)]),
-    ];
-    let outcome = owner.commit(&commit).await;
-    assert!(
-        matches!(outcome, Err(CommitError::Damaged(_))),
-        "{outcome:?}"
-    );
     let mut commit = owner.next(1);
     let mut wide = item("a", LaneState::Stopped, 2, None);
     wide.record = Some(vec![0; 2000]);
@@ -245,4 +227,22 @@ async fn what_the_bounds_promise_is_held() {
         matches!(outcome, Err(CommitError::TooLarge { .. })),
         "{outcome:?}"
     );
+}
+
+#[tokio::test]
+async fn each_value_is_taken_once_where_that_is_asked_for() {
+    let memory = Memory::new("billing").with_items_once();
+    let store: Arc<dyn Store> = Arc::new(memory);
+    let mut owner = Owner::of(&store, &partition("a/0")).await;
+    let mut commit = owner.next(1);
+    let add = |key| Effect::add("t", key, 1);
+    commit.effects = vec![
+        effects_of("a", 1, vec![add("k"), add("k")]),
+        effects_of("b", 2, vec![add("other")]),
+        effects_of("c", 3, vec![add("other"), add("k")]),
+    ];
+    let apart = Err(CommitError::Apart(vec![2]));
+    assert_eq!(owner.commit(&commit).await, apart);
+    commit.effects.pop();
+    assert_eq!(owner.commit(&commit).await, Ok(DONE));
 }

@@ -313,7 +313,7 @@ impl Contents {
         // The bound of a commit, with room for what stands around the records.
         rules::check_size(commit, bounds.bytes.saturating_mul(2))?;
         self.check_lanes(commit)?;
-        let values = self.apply_effects(commit, bounds)?;
+        let values = self.apply_effects(commit)?;
         for (place, value) in values {
             match value {
                 Some(value) => self.values.insert(place, value),
@@ -381,10 +381,7 @@ impl Contents {
     }
 
     /// What the values become.
-    fn apply_effects(&self, commit: &Commit, bounds: CommitBounds) -> Result<Overlay, CommitError> {
-        if bounds.each_item_once {
-            each_once(commit)?;
-        }
+    fn apply_effects(&self, commit: &Commit) -> Result<Overlay, CommitError> {
         let mut values = Overlay::new();
         let mut stopped: BTreeSet<&LaneKey> = BTreeSet::new();
         let mut refused = Vec::new();
@@ -451,21 +448,20 @@ fn damaged(error: StoreError) -> CommitError {
     CommitError::Damaged(error.to_string())
 }
 
-/// As DynamoDB, which takes each item once a transaction: unconditional `add`s are summed.
-fn each_once(commit: &Commit) -> Result<(), CommitError> {
-    let mut seen: BTreeMap<(&str, &str), bool> = BTreeMap::new();
-    for effect in commit.effects.iter().flat_map(|record| &record.effects) {
-        let adds = matches!(effect, Effect::Add(add) if add.condition.is_none());
-        let target = effect.target();
-        if seen
-            .insert(target, adds)
-            .is_some_and(|before| !(before && adds))
-        {
-            return Err(CommitError::Damaged(format!(
-                "commit {} of {}: two effects on `{}`/`{}`, where the store takes each item once",
-                commit.number, commit.partition, target.0, target.1
-            )));
+/// Refuses effects of several records on one value.
+pub(super) fn each_once(commit: &Commit) -> Result<(), CommitError> {
+    let mut seen: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut apart = BTreeSet::new();
+    for (index, record) in commit.effects.iter().enumerate() {
+        for effect in &record.effects {
+            if *seen.entry(effect.target()).or_insert(index) != index {
+                apart.insert(index);
+            }
         }
     }
-    Ok(())
+    if apart.is_empty() {
+        Ok(())
+    } else {
+        Err(CommitError::Apart(apart.into_iter().collect()))
+    }
 }

@@ -10,7 +10,7 @@ use lanekeeper::{
     processor::Settings,
     store::{
         LaneState,
-        memory::{Call, Weather},
+        memory::{Call, Memory, Weather},
     },
 };
 use partitions::Then;
@@ -50,6 +50,47 @@ async fn g5_a_commit_goes_out_at_the_flush_interval() {
     let at: Vec<u64> = world.commits().iter().map(|(at, _)| at.as_secs()).collect();
     assert_eq!(at, [5, 10], "one each interval, none where nothing changed");
     assert_eq!(world.acked(), [1, 2]);
+    worker.drain().await;
+    world.holds();
+}
+
+#[tokio::test(start_paused = true)]
+async fn commits_that_cost_much_go_out_less_often() {
+    for (units, expected) in [(64.0, [5, 10]), (128.0, [5, 15]), (1e6, [5, 85])] {
+        let world = World::over(Memory::new("directed").with_write_units(units), |_| {
+            Act::done()
+        });
+        world.append([(1, "a")]);
+        let rules = Settings {
+            flush_interval: secs(5),
+            ..settings()
+        };
+        let worker = world.start(Seat::new(1, rules));
+        world.until("the first", |w| w.settled(1)).await;
+        world.append([(2, "a")]);
+        world.until("the second", |w| w.settled(2)).await;
+        let at: Vec<u64> = world.commits().iter().map(|(at, _)| at.as_secs()).collect();
+        assert_eq!(at, expected, "{units} write units each");
+        worker.drain().await;
+        world.holds();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn g6_effects_that_the_store_takes_only_apart_go_one_commit_after_the_other() {
+    let memory = Memory::new("directed").with_items_once();
+    let world = World::over(memory, |_| {
+        Act::ends(End::Done(vec![Effect::add("t", "shared", 1)])).takes(millis(10))
+    });
+    world.append([(1, "a"), (2, "b"), (3, "c"), (4, "d"), (5, "a")]);
+    let worker = world.start(Seat::new(1, rarely()));
+    world.until("all", |w| w.frontier() == Some(5)).await;
+    let value = world.memory.snapshot().values;
+    assert_eq!(value[&("t".to_owned(), "shared".to_owned())], 5);
+    let commits = world.commits();
+    let together = commits.iter().map(|(_, commit)| commit.effects.len()).max();
+    assert!(together > Some(1), "tried together first: {commits:?}");
+    assert_eq!(world.called().len(), 5, "nothing runs again");
     worker.drain().await;
     world.holds();
 }

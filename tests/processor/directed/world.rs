@@ -113,8 +113,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl World {
     pub(super) fn new(script: impl Fn(&Tried) -> Act + Send + Sync + 'static) -> Arc<Self> {
+        Self::over(Memory::new("directed"), script)
+    }
+
+    /// Over a store of its own kind.
+    pub(super) fn over(
+        memory: Memory,
+        script: impl Fn(&Tried) -> Act + Send + Sync + 'static,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            memory: Memory::new("directed"),
+            memory,
             log: watch::Sender::new(Log::default()),
             publishing: Mutex::default(),
             origin: Instant::now(),

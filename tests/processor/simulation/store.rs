@@ -186,7 +186,6 @@ impl Store for Seat {
         CommitBounds {
             items: 8,
             bytes: 8 * 1024,
-            each_item_once: true,
             ..bounds
         }
     }
