@@ -40,6 +40,7 @@ mod ownership;
 mod query;
 mod rewind;
 mod schema;
+mod segments;
 mod values;
 
 /// Well within a transaction's 100 items and 4 MB, of which the checkpoint, its copy for the history

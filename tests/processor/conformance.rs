@@ -27,6 +27,9 @@ mod lanes;
 mod ownership;
 mod rewinds;
 
+#[cfg(feature = "dynamodb")]
+pub(crate) use benches::DynamodbBench;
+
 /// A store to be tried, with what the trait does not offer.
 pub(crate) trait Bench: Send + Sync {
     /// A handle to the one store, for this app. Called again, it is another worker's.

@@ -9,6 +9,8 @@
 
 mod conformance;
 mod directed;
+#[cfg(feature = "dynamodb")]
+mod dynamodb_store;
 #[cfg(feature = "local")]
 mod full_memory;
 mod gaps;

@@ -4,12 +4,13 @@ use super::{
     DynamodbStore,
     attributes::{self, number},
     call::{Code, Reason, Trouble},
-    chains::{self, ChainName},
+    chains::ChainName,
     effects::Effects,
     expression::Expression,
     history, kept, lanes,
     ownership::fenced,
     schema::{Item, Writer},
+    segments,
 };
 use crate::store::{
     Commit, CommitError, Committed, HistoryEvent, HistoryItem, StoreError, TooLarge,
@@ -111,25 +112,25 @@ impl DynamodbStore {
             if change.append.is_empty() {
                 continue;
             }
-            let (mut segments, mut parts) =
-                chains::segments(&self.chain_pk(&chain), &change.append, &writer);
+            let (mut written, mut parts) =
+                segments::segments(&self.chain_pk(&chain), &change.append, &writer);
             if joins_in_front(change) {
                 let (mut anew, old) = self
                     .trimmed(&chain, change, &writer)
                     .await
                     .map_err(not_written)?;
-                segments.append(&mut anew);
+                written.append(&mut anew);
                 for key in old {
                     let write = Expression::default().delete(&self.table, key);
                     plan.writes.push((part.clone(), write.map_err(unbuilt)?));
                 }
             }
-            for segment in &segments {
+            for segment in &written {
                 let write = Expression::default().put(&self.table, segment.clone());
                 plan.writes.push((part.clone(), write.map_err(unbuilt)?));
             }
             plan.parts.append(&mut parts);
-            plan.segments.push((chain, segments));
+            plan.segments.push((chain, written));
         }
         if !moved.is_empty() {
             return Err(CommitError::LaneMoved(moved));
@@ -327,7 +328,7 @@ fn check_size(commit: &Commit) -> Result<(), CommitError> {
             let record = item.record.as_ref().map_or(0, Vec::len);
             record + item.lane.bytes().len() * 2 + item.first_error.len() + item.last_error.len()
         }) as u64;
-        let appended = chains::transaction_bytes(&change.append);
+        let appended = segments::transaction_bytes(&change.append);
         let too_large = |bytes, max| CommitError::TooLarge {
             what: TooLarge::Lane(index),
             bytes,
@@ -350,7 +351,7 @@ fn too_many(commit: &Commit, items: usize) -> CommitError {
     match largest {
         Some((index, change)) if !change.append.is_empty() => CommitError::TooLarge {
             what: TooLarge::Lane(index),
-            bytes: chains::transaction_bytes(&change.append),
+            bytes: segments::transaction_bytes(&change.append),
             max: BYTES_MAX,
         },
         Some(_) | None => CommitError::Damaged(format!(

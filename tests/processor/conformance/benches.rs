@@ -147,6 +147,7 @@ mod in_a_table {
         },
     };
     use lanekeeper::{record::PartitionName, store::dynamodb::DynamodbStore};
+    use serde_json::{Value, json};
     use std::collections::HashMap;
 
     /// One table for all tests of all runs; each bench has apps of its own.
@@ -185,7 +186,7 @@ mod in_a_table {
                 Ok(_) => client("LANEKEEPER_TEST_DYNAMODB_DIRECT"),
                 Err(_) => client_of_store.clone(),
             };
-            create(&direct).await;
+            create(&direct, TABLE).await;
             Self {
                 prefix: format!("{}-{}", std::process::id(), fresh()),
                 client: client_of_store,
@@ -261,7 +262,87 @@ mod in_a_table {
         }
     }
 
-    async fn create(client: &Client) {
+    impl DynamodbBench {
+        async fn count(&self, pk: String, sk: &str) -> usize {
+            let found = self
+                .direct
+                .query()
+                .table_name(TABLE)
+                .key_condition_expression("pk = :pk AND begins_with(sk, :sk)")
+                .expression_attribute_values(":pk", AttributeValue::S(pk))
+                .expression_attribute_values(":sk", AttributeValue::S(sk.to_owned()))
+                .consistent_read(true)
+                .send()
+                .await
+                .expect("query");
+            found.items().len()
+        }
+
+        /// Items under a lane's chain: segments and parts.
+        pub(crate) async fn under_chain(
+            &self,
+            app: &str,
+            partition: &PartitionName,
+            lane: &LaneKey,
+        ) -> usize {
+            let of = lane.id(&partition.partition);
+            let pk = format!("{}#{of}", self.pk(app, partition));
+            self.count(pk.clone(), "segment#").await + self.count(pk, "part#").await
+        }
+
+        /// Lane items of a partition, also those that say that their lane ended.
+        pub(crate) async fn lane_items(&self, app: &str, partition: &PartitionName) -> usize {
+            self.count(self.pk(app, partition), "lane#").await
+        }
+
+        /// Makes a lane item what a commit leaves that ends the lane, before the sweep.
+        pub(crate) async fn leave_ended(
+            &self,
+            app: &str,
+            partition: &PartitionName,
+            lane: &LaneKey,
+            epoch: u64,
+            commit: u64,
+        ) {
+            let sk = format!("lane#{}", lane.id(&partition.partition));
+            let mut item = self.find(&self.pk(app, partition), &sk).await;
+            let writer = AttributeValue::S(format!("{epoch:020}.{commit:020}"));
+            item.insert("ended".to_owned(), writer);
+            self.put(item).await;
+        }
+
+        /// A table as a user has it, with `pk` and `sk`, of this bench alone.
+        pub(crate) async fn user_table(&self) -> String {
+            let name = format!("user-{}", self.prefix);
+            create(&self.direct, &name).await;
+            name
+        }
+
+        /// An item of such a table, as JSON of its attributes.
+        pub(crate) async fn user_item(&self, table: &str, pk: &str, sk: &str) -> Value {
+            let found = self
+                .direct
+                .get_item()
+                .table_name(table)
+                .key("pk", AttributeValue::S(pk.to_owned()))
+                .key("sk", AttributeValue::S(sk.to_owned()))
+                .consistent_read(true)
+                .send()
+                .await
+                .expect("get");
+            let item = found.item.unwrap_or_default();
+            let json = |value: &AttributeValue| match value {
+                AttributeValue::S(text) => json!({"S": text}),
+                AttributeValue::N(n) => json!({"N": n}),
+                other => panic!("{other:?}"),
+            };
+            item.iter()
+                .map(|(name, v)| (name.clone(), json(v)))
+                .collect()
+        }
+    }
+
+    async fn create(client: &Client, table: &str) {
         let attribute = |name: &str| {
             let attribute = AttributeDefinition::builder().attribute_name(name);
             let attribute = attribute.attribute_type(ScalarAttributeType::S);
@@ -273,7 +354,7 @@ mod in_a_table {
         };
         let created = client
             .create_table()
-            .table_name(TABLE)
+            .table_name(table)
             .billing_mode(BillingMode::PayPerRequest)
             .attribute_definitions(attribute("pk"))
             .attribute_definitions(attribute("sk"))
