@@ -346,7 +346,6 @@ mod tests {
             .ok()
             .and_then(|seed| seed.parse().ok())
             .unwrap_or(1);
-        println!("seed {seed}");
         let mut rng = fastrand::Rng::with_seed(seed);
         let (mut held, mut refused) = (0, 0);
         for _ in 0..200_000 {
@@ -370,7 +369,10 @@ mod tests {
                 Ok(()) => evaluated(&draft, before.as_ref()),
                 Err(Contradiction) => Err(()),
             };
-            assert_eq!(found, expected, "{before:?} {effects:?} {draft:?}");
+            assert_eq!(
+                found, expected,
+                "seed {seed}: {before:?} {effects:?} {draft:?}"
+            );
             match found {
                 Ok(_) => held += 1,
                 Err(()) => refused += 1,
