@@ -1,4 +1,5 @@
 //! Runs everything (`cargo integration`), and what the tests that drive the real binary share.
 
+pub mod emulator;
 pub mod scene;
 pub mod suite;

@@ -1,6 +1,9 @@
 //! `cargo integration up|test|down`: all tests of lanekeeper, also those that drive the real binary.
 
-use lanekeeper_integration::suite;
+use lanekeeper_integration::{
+    emulator::{self, Dynamodb},
+    suite,
+};
 use std::{
     env,
     io::{self, Write as _},
@@ -12,8 +15,11 @@ Usage: cargo integration COMMAND
 
   test [ARGS]   all tests of the workspace, then those that drive the real binary; ARGS go to
                 `cargo test`, for example a part of a test's name, or `-- --nocapture`
-  up            start the servers that tests use
+  up            start an emulator of DynamoDB, which tests use from then on
   down          stop what `up` started
+
+Tests use the DynamoDB that LANEKEEPER_TEST_DYNAMODB names, else what `up` started, else an emulator
+that `test` starts and ends itself. It is fetched once, into ${LANEKEEPER_CACHE:-~/.cache/lanekeeper}.
 ";
 
 /// Usage error, as in lanekeeper itself.
@@ -25,8 +31,8 @@ fn main() -> ExitCode {
     let rest: Vec<String> = args.collect();
     match (command.as_deref(), rest.as_slice()) {
         (Some("test"), args) => test(args),
-        (Some("up"), []) => say("nothing to start: the embedded log and store need no server"),
-        (Some("down"), []) => say("nothing to stop: no test needs a server yet"),
+        (Some("up"), []) => done(emulator::up()),
+        (Some("down"), []) => done(emulator::down()),
         (Some("help" | "-h" | "--help"), []) => say(USAGE.trim_end()),
         (Some("up" | "down" | "help" | "-h" | "--help"), [unexpected, ..]) => {
             usage(&format!("unexpected argument `{unexpected}`"))
@@ -36,13 +42,49 @@ fn main() -> ExitCode {
     }
 }
 
+/// One DynamoDB for the tests of all binaries. Without one, those that need it fail and the others run.
 fn test(args: &[String]) -> ExitCode {
-    match suite::run(args) {
+    let dynamodb = Dynamodb::start();
+    let environment = match &dynamodb {
+        Ok(dynamodb) => {
+            say(&format!(
+                "DynamoDB: {} ({})",
+                dynamodb.name(),
+                dynamodb.endpoint()
+            ));
+            dynamodb.for_tests()
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            Dynamodb::refused(error)
+        }
+    };
+    match suite::run(args, &environment) {
         Ok(tally) if tally.is_success() => say(&tally.to_string()),
         Ok(tally) => {
+            if let Ok(dynamodb) = &dynamodb
+                && let Some(log) = dynamodb.log()
+            {
+                dynamodb.keep_log();
+                say(&format!(
+                    "the log of {} is {}",
+                    dynamodb.name(),
+                    log.display()
+                ));
+            }
             say(&tally.to_string());
             ExitCode::FAILURE
         }
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn done(result: io::Result<String>) -> ExitCode {
+    match result {
+        Ok(said) => say(&said),
         Err(error) => {
             complain(&error.to_string());
             ExitCode::FAILURE

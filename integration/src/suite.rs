@@ -76,11 +76,12 @@ pub struct Tally {
     broken_stages: u64,
 }
 
-/// Runs all tests and copies their output to standard output. `args` are added to each `cargo test`.
+/// Runs all tests in this environment, added to ours, and copies their output to standard output.
+/// `args` are added to each `cargo test`.
 ///
 /// # Errors
 /// When cargo cannot be started or its output cannot be read.
-pub fn run(args: &[String]) -> io::Result<Tally> {
+pub fn run(args: &[String], environment: &[(&str, String)]) -> io::Result<Tally> {
     let mut tally = Tally::default();
     for stage in STAGES {
         let Some(args) = stage.args(args) else {
@@ -90,6 +91,7 @@ pub fn run(args: &[String]) -> io::Result<Tally> {
         let mut child = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .args(["test", "--locked", "--no-fail-fast"])
             .args(args)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .spawn()?;
         if let Some(output) = child.stdout.take() {

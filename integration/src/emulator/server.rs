@@ -1,0 +1,274 @@
+//! One process of the emulator.
+
+use super::{other, package::Package, probe};
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::{
+    env,
+    fs::{self, File},
+    io,
+    net::TcpListener,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// How long it may take until it answers.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// A port that was free may be taken until the emulator gets to it.
+const STARTS_MAX: u32 = 3;
+
+const LAUNCH: &str = include_str!("launch.py");
+
+/// Whether the emulator ends with the process that started it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Life {
+    WithStarter,
+    Alone,
+}
+
+/// An emulator that this process has started. Dropped, it is killed with all that it started; its
+/// folder goes with it unless [`Server::keep_folder`] was called.
+pub(super) struct Server {
+    child: Child,
+    endpoint: String,
+    folder: TempDir,
+    keeps_folder: AtomicBool,
+}
+
+impl Server {
+    pub(super) fn start(package: &Package) -> io::Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("lanekeeper-dynamodb-")
+            .tempdir()?;
+        match start(package, folder.path(), Life::WithStarter) {
+            Ok((child, endpoint)) => Ok(Self {
+                child,
+                endpoint,
+                folder,
+                keeps_folder: AtomicBool::new(false),
+            }),
+            Err(error) => {
+                // Its log is there, and the error names it.
+                let _path = folder.keep();
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        log_in(self.folder.path())
+    }
+
+    /// What it wrote is to be looked at.
+    pub(super) fn keep_folder(&self) {
+        self.keeps_folder.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        end(&mut self.child);
+        if self.keeps_folder.load(Ordering::Relaxed) {
+            self.folder.disable_cleanup(true);
+        }
+    }
+}
+
+/// Where an emulator with this folder writes.
+pub(super) fn log_in(folder: &Path) -> PathBuf {
+    folder.join("log")
+}
+
+/// Starts one that keeps its files in this folder, and waits until it answers.
+pub(super) fn start(package: &Package, folder: &Path, life: Life) -> io::Result<(Child, String)> {
+    let mut starts = 1;
+    loop {
+        let (mut child, endpoint) = spawn(package, folder, life)?;
+        match wait_until_it_answers(&mut child, &endpoint) {
+            Ok(()) => return Ok((child, endpoint)),
+            Err(NotUp::Ended(_)) if starts < STARTS_MAX => starts += 1,
+            Err(not_up) => {
+                end(&mut child);
+                let what = match not_up {
+                    NotUp::Ended(status) => format!("ended at once, {starts} times ({status})"),
+                    NotUp::Silent => format!("did not answer at {endpoint} within {START_LIMIT:?}"),
+                    NotUp::Unknown(error) => format!("cannot be watched: {error}"),
+                };
+                let log = log_in(folder);
+                let said = fs::read_to_string(&log).unwrap_or_default();
+                let log = log.display();
+                return Err(other(format!(
+                    "the emulator of DynamoDB {what}; it said (in {log}):\n{said}"
+                )));
+            }
+        }
+    }
+}
+
+/// With an environment of its own: nothing of the user's may make it listen elsewhere, keep data, or
+/// find real credentials.
+fn spawn(package: &Package, folder: &Path, life: Life) -> io::Result<(Child, String)> {
+    let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+    let log = File::create(log_in(folder))?;
+    let mut command = Command::new(package.python());
+    command.args(["-I", "-c", LAUNCH]);
+    let stdin = match life {
+        Life::WithStarter => Stdio::piped(),
+        Life::Alone => {
+            command.arg("--alone");
+            Stdio::null()
+        }
+    };
+    let child = command
+        .env_clear()
+        .env("PATH", env::var_os("PATH").unwrap_or_default())
+        .env("HOME", folder)
+        .env("TMPDIR", folder)
+        .env("BIND_HOST", "127.0.0.1")
+        .env("GATEWAY_PORT", port.to_string())
+        .env("SERVICES", "dynamodb")
+        .env("PERSIST_STATE", "0")
+        .env("STATE_DIR", folder)
+        .env("LOG_LEVEL", "WARNING")
+        // Listeners of other services, and a Docker daemon, whose containers it would tidy up.
+        .env("IOT_MTLS_ENABLED", "0")
+        .env("SFTP_ENABLED", "0")
+        .env(
+            "DOCKER_HOST",
+            format!("unix://{}", folder.join("none").display()),
+        )
+        .current_dir(folder)
+        .stdin(stdin)
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .map_err(|e| {
+            let python = package.python();
+            other(format!(
+                "cannot start the emulator of DynamoDB with {}: {e}",
+                python.display()
+            ))
+        })?;
+    Ok((child, format!("http://127.0.0.1:{port}")))
+}
+
+enum NotUp {
+    Ended(std::process::ExitStatus),
+    Silent,
+    Unknown(io::Error),
+}
+
+fn wait_until_it_answers(child: &mut Child, endpoint: &str) -> Result<(), NotUp> {
+    let began = Instant::now();
+    while began.elapsed() < START_LIMIT {
+        let answers = probe::status(endpoint).is_ok_and(|status| status == 200);
+        // After the question: who answers on a port that another process has taken is not ours.
+        match child.try_wait() {
+            Ok(None) if answers => return Ok(()),
+            Ok(None) => sleep(Duration::from_millis(20)),
+            Ok(Some(status)) => return Err(NotUp::Ended(status)),
+            Err(error) => return Err(NotUp::Unknown(error)),
+        }
+    }
+    Err(NotUp::Silent)
+}
+
+/// Kills it with its group: nothing that it holds is worth a farewell.
+fn end(child: &mut Child) {
+    // Once its status is collected, its id may be another's.
+    if let Ok(None) = child.try_wait() {
+        let _gone = kill_process_group(Pid::from_child(child), Signal::KILL);
+    }
+    let _status = child.wait();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scene::eventually;
+    use std::net::TcpStream;
+
+    fn server() -> Server {
+        Server::start(&Package::find_or_fetch().unwrap()).unwrap()
+    }
+
+    fn accepts(endpoint: &str) -> bool {
+        TcpStream::connect(endpoint.trim_start_matches("http://")).is_ok()
+    }
+
+    #[test]
+    fn it_ends_with_its_owner_and_takes_its_folder_along() {
+        let server = server();
+        let (endpoint, log) = (server.endpoint().to_owned(), server.log());
+        assert!(accepts(&endpoint));
+        assert!(log.exists());
+        drop(server);
+        assert!(!accepts(&endpoint));
+        assert!(!log.exists());
+    }
+
+    #[test]
+    fn it_ends_when_its_starter_is_gone() {
+        let mut server = server();
+        // What the system does to the pipe of a process that was killed.
+        drop(server.child.stdin.take());
+        eventually("its end", || Ok(server.child.try_wait()?.is_some())).unwrap();
+        assert!(!accepts(server.endpoint()));
+    }
+
+    /// Sockets of a process that wait for somebody, as the system lists them: `address:port` in
+    /// hexadecimal digits.
+    #[cfg(target_os = "linux")]
+    fn listeners(id: u32) -> Vec<String> {
+        let links = fs::read_dir(format!("/proc/{id}/fd")).unwrap();
+        let sockets: Vec<String> = links
+            .filter_map(|link| fs::read_link(link.ok()?.path()).ok())
+            .filter_map(|target| {
+                let name = target.to_str()?.strip_prefix("socket:[")?;
+                Some(name.trim_end_matches(']').to_owned())
+            })
+            .collect();
+        let mut found = Vec::new();
+        for table in ["tcp", "tcp6", "udp", "udp6"] {
+            // No such table where the system has no such protocol.
+            let text = fs::read_to_string(format!("/proc/{id}/net/{table}")).unwrap_or_default();
+            for line in text.lines().skip(1) {
+                let fields: Vec<&str> = line.split_whitespace().collect();
+                let is_open = fields[3] == "0A" || table.starts_with("udp");
+                if is_open && sockets.iter().any(|inode| inode == fields[9]) {
+                    found.push(fields[1].to_owned());
+                }
+            }
+        }
+        found
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn it_listens_on_the_loopback_interface_alone() {
+        let server = server();
+        let port: u16 = server
+            .endpoint()
+            .rsplit_once(':')
+            .unwrap()
+            .1
+            .parse()
+            .unwrap();
+        // 127.0.0.1 in the order of the machine's bytes.
+        let loopback = format!("{:08X}", u32::from_ne_bytes([127, 0, 0, 1]));
+        assert_eq!(
+            listeners(server.child.id()),
+            [format!("{loopback}:{port:04X}")]
+        );
+    }
+}
