@@ -38,6 +38,10 @@ impl Target {
     }
 
     /// The table's name.
+    #[cfg_attr(
+        not(feature = "dynamodb"),
+        expect(dead_code, reason = "only tables of DynamoDB are written to by name")
+    )]
     pub(crate) fn table(&self) -> &str {
         &self.table
     }
