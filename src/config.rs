@@ -350,8 +350,9 @@ impl Config {
 }
 
 /// Types of sources, stores and handlers that this build has.
-pub(crate) const BUILT: [(&str, bool); 3] = [
+pub(crate) const BUILT: [(&str, bool); 4] = [
     ("local", cfg!(feature = "local")),
+    ("dynamodb", cfg!(feature = "dynamodb")),
     ("exec", cfg!(feature = "exec")),
     ("http", cfg!(feature = "http")),
 ];

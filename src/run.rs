@@ -1,15 +1,15 @@
 //! Puts a worker together from its configuration: store, lock, sources, handler, history.
 
 use crate::{
-    config::{Config, ConfigErrors, StoreKind},
+    config::{Config, ConfigErrors},
     handler::{Handler, Rust},
     processor::{Outcome, Report, Stop},
     source::{
         SourceError,
         local::{lock::LockError, log::LogError},
     },
-    sqlite::{Access, DatabaseError},
-    store::{Store, sqlite::SqliteStore},
+    sqlite::DatabaseError,
+    store::StoreError,
 };
 use std::{future::Future, io, path::PathBuf, sync::Arc};
 use tokio::sync::mpsc;
@@ -18,6 +18,7 @@ mod machine;
 mod recover;
 #[cfg(feature = "cli")]
 mod replay;
+mod stores;
 mod target;
 mod worker;
 
@@ -25,7 +26,11 @@ pub(crate) use machine::Signals;
 pub use machine::{MachineClock, terminated};
 pub use recover::Selection;
 #[cfg(feature = "cli")]
-pub(crate) use replay::{Locks, Replay, Span, namespace_store};
+pub(crate) use replay::{Locks, Replay, Span};
+#[cfg(feature = "cli")]
+pub(crate) use stores::namespace_store;
+pub use stores::open_store;
+pub(crate) use stores::reach;
 pub use target::{TargetError, target};
 pub(crate) use worker::Worker;
 #[cfg(feature = "cli")]
@@ -51,6 +56,7 @@ pub struct RunOptions {
 pub async fn run(config: &Config, handler: impl Handler) -> Result<Report, RunError> {
     let (stop, stops) = mpsc::unbounded_channel();
     let mut signals = Signals::new().map_err(RunError::Signals)?;
+    reach(config).await?;
     let worker = Worker::open(config, Arc::new(Rust(handler)), &RunOptions::default())?;
     let pass_on = async {
         for next in [Stop::Drain, Stop::Quit] {
@@ -78,6 +84,7 @@ pub async fn run_until(
     stop: impl Future<Output = ()>,
 ) -> Result<Report, RunError> {
     let (sender, stops) = mpsc::unbounded_channel();
+    reach(config).await?;
     let worker = Worker::open(config, Arc::new(Rust(handler)), &options)?;
     let pass_on = async {
         stop.await;
@@ -100,26 +107,6 @@ fn ended(report: Report, outcome: Outcome) -> Result<Report, RunError> {
     }
 }
 
-/// Opens the store that a configuration names.
-///
-/// # Errors
-/// When its file cannot be opened or is not ours.
-pub fn open_store(config: &Config, access: Access) -> Result<Arc<dyn Store>, RunError> {
-    match &config.store.kind {
-        StoreKind::Local { path } => {
-            if access != Access::Create && !path.exists() {
-                return Err(RunError::NoStore(path.clone()));
-            }
-            let store = SqliteStore::open(path, access, &config.app)?;
-            Ok(Arc::new(store))
-        }
-        StoreKind::Dynamodb { .. } => Err(RunError::NotBuilt {
-            what: "store.type",
-            feature: "dynamodb",
-        }),
-    }
-}
-
 /// Why a worker did not start, or ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -135,6 +122,9 @@ pub enum RunError {
         .0.display()
     )]
     NoStore(PathBuf),
+    /// The store's table.
+    #[error("the store cannot be used: {0}")]
+    Table(StoreError),
     /// This build has no such part; a checked configuration does not ask for it.
     #[error("`{what}`: this build has no `{feature}`")]
     NotBuilt {

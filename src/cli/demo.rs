@@ -4,10 +4,11 @@ use super::{
     exit::{CommandError, Exit},
     output,
 };
-use crate::record::PartitionName;
+use crate::{record::PartitionName, run::RunError};
 use clap::{Args, ValueEnum};
 use plan::Plan;
 use std::{fs::OpenOptions, path::PathBuf};
+use uuid::Uuid;
 
 mod crash;
 mod operator;
@@ -16,6 +17,7 @@ mod process;
 mod setup;
 mod stage;
 mod svg;
+mod table;
 mod verdict;
 mod watch;
 mod worker;
@@ -26,7 +28,8 @@ pub(crate) use process::{WorkerArguments, work};
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  lanekeeper demo                          100 requests, a cap of 3, in about 15 s\n  lanekeeper demo --crash --seed 7         the same, its worker killed several times\n  lanekeeper demo --svg demo.svg           also draw it
-  lanekeeper demo --cap 10 --keys 20 --requests 500 --keep"
+  lanekeeper demo --cap 10 --keys 20 --requests 500 --keep
+  lanekeeper demo --store dynamodb         checkpoints and accounts in the table `lanekeeper`"
 )]
 pub(crate) struct DemoArguments {
     /// Draws requests, delays and failures: the same seed asks for the same [default: the time].
@@ -53,7 +56,10 @@ pub(crate) struct DemoArguments {
     /// Where checkpoints and accounts are kept.
     #[arg(long, value_enum, default_value_t = StoreChoice::Local)]
     store: StoreChoice,
-    /// Keep the files, also when the verdict is right.
+    /// With `--store dynamodb`: the table; `lanekeeper store init` creates it.
+    #[arg(long, value_name = "TABLE", default_value = TABLE)]
+    table: String,
+    /// Keep the files, and what is in the table, also when the verdict is right.
     #[arg(long)]
     keep: bool,
 }
@@ -63,7 +69,12 @@ pub(crate) struct DemoArguments {
 enum StoreChoice {
     /// The embedded default: one SQLite file.
     Local,
+    /// A DynamoDB table, under an app of the demo's own that is removed at its end.
+    Dynamodb,
 }
+
+/// As `store.table` is by default.
+const TABLE: &str = "lanekeeper";
 
 fn speed(text: &str) -> Result<f64, String> {
     let speed: f64 = text
@@ -76,12 +87,22 @@ fn speed(text: &str) -> Result<f64, String> {
     }
 }
 
-/// The files of one demo.
+/// What one demo leaves behind until its end.
 struct Files {
+    /// Whose checkpoints and values they are.
+    app: String,
     folder: PathBuf,
     config: PathBuf,
     history: PathBuf,
     log: PathBuf,
+}
+
+/// The name of one demo's app: a table is shared with others, a file is not.
+fn app(store: StoreChoice) -> String {
+    match store {
+        StoreChoice::Local => "demo".to_owned(),
+        StoreChoice::Dynamodb => format!("demo-{}", Uuid::new_v4().simple()),
+    }
 }
 
 /// The source and topic of the burst.
@@ -102,7 +123,12 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<Exit, CommandError> {
             CommandError::OutOfReach(format!("cannot write {}: {error}", path.display()))
         })?;
     }
-    let StoreChoice::Local = arguments.store;
+    if arguments.store == StoreChoice::Dynamodb && !cfg!(feature = "dynamodb") {
+        return Err(CommandError::Run(RunError::NotBuilt {
+            what: "--store",
+            feature: "dynamodb",
+        }));
+    }
     let seed = arguments
         .seed
         .unwrap_or_else(|| u64::try_from(output::now()).unwrap_or(0) % 1_000_000);
@@ -122,6 +148,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<Exit, CommandError> {
         // Kept until the verdict is known: a panic or a signal leaves the evidence.
         .keep();
     let files = Files {
+        app: app(arguments.store),
         config: folder.join("lanekeeper.toml"),
         history: folder.join("history.jsonl"),
         log: folder.join("worker.log"),
@@ -129,6 +156,10 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<Exit, CommandError> {
     };
     let verdict = stage::play(arguments, &plan, &files);
     let keep = arguments.keep || !verdict.as_ref().is_ok_and(verdict::Verdict::is_right);
+    let no_table = matches!(&verdict, Err(CommandError::Run(RunError::Table(_))));
+    if arguments.store == StoreChoice::Dynamodb && !no_table {
+        table::end(&files, &arguments.table, keep);
+    }
     if keep {
         output::note(&format!(
             "demo: its files are kept in {}",

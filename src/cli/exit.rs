@@ -130,6 +130,7 @@ fn of_run(error: &RunError) -> Exit {
             LockError::Io { .. } => Exit::OutOfReach,
         },
         RunError::Handler(error) => of_target(error),
+        RunError::Table(error) => of_store(error),
         RunError::NoStore(_)
         | RunError::DeadLetter(_)
         | RunError::Source { .. }

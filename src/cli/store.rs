@@ -6,7 +6,6 @@ use crate::{
     run::{Locks, Selection, namespace_store, open_store},
     source::local::log::Log,
     sqlite::Access,
-    store::Store as _,
 };
 use clap::{Args, Subcommand};
 

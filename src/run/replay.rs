@@ -1,9 +1,10 @@
 //! A replay: records of the log run again, apart from the app's own work. Its checkpoints and lanes
-//! are in memory, or, where effects are applied again, in a namespace of their own in the store's
-//! file, so that they and the effects are one transaction.
+//! are in memory, or, where effects are applied again, in a namespace of their own in the store, so
+//! that they and the effects are one transaction.
 
 use super::{
     MachineClock, RunError, Selection,
+    stores::replay_store,
     worker::{Build, Sources, Worker, one_name, settings},
 };
 use crate::{
@@ -15,8 +16,7 @@ use crate::{
         self, Extent, LocalSource,
         lock::{Lock, LockError},
     },
-    sqlite::Access,
-    store::{Ownership, Store, WorkerId, memory::Memory, sqlite::SqliteStore},
+    store::{Ownership, Store, WorkerId, memory::Memory},
 };
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -89,7 +89,7 @@ impl Locks {
                 free.insert(Arc::new(lock));
             }
         }
-        let taken = Lock::acquire(store_path(config)?, &namespace(&config.app), worker.0);
+        let taken = Lock::acquire(lock_path(config)?, &namespace(&config.app), worker.0);
         let lock = taken.map_err(|error| {
             or_else(error, |error| {
                 format!("another replay is under way, and there is one at a time: {error}")
@@ -133,20 +133,25 @@ fn sources<'a>(
     })
 }
 
-fn store_path(config: &Config) -> Result<&Path, RunError> {
+/// Whose lock is taken: one file on the machine of the log, whatever the replay is for.
+fn lock_path(config: &Config) -> Result<&Path, RunError> {
     match &config.store.kind {
         StoreKind::Local { path } => Ok(path),
-        StoreKind::Dynamodb { .. } => Err(RunError::NotBuilt {
-            what: "store.type",
-            feature: "dynamodb",
-        }),
+        StoreKind::Dynamodb { .. } => { &config.sources }
+            .iter()
+            .find_map(|source| match &source.kind {
+                SourceKind::Local { path, .. } => Some(path.as_path()),
+                SourceKind::Kafka { .. } | SourceKind::Kinesis { .. } | SourceKind::Sqs { .. } => {
+                    None
+                }
+            })
+            .ok_or_else(|| {
+                RunError::Selection(
+                    "no source is an embedded log: there is nothing that a replay could read"
+                        .to_owned(),
+                )
+            }),
     }
-}
-
-/// The replays' namespace by itself: what is written to it as a value is its own.
-pub(crate) fn namespace_store(config: &Config, access: Access) -> Result<SqliteStore, RunError> {
-    let path = store_path(config)?;
-    Ok(SqliteStore::open(path, access, &namespace(&config.app))?)
 }
 
 impl Worker {
@@ -211,12 +216,10 @@ fn readers(config: &Config, replay: &Replay, lock: &Arc<Lock>) -> Sources {
 }
 
 fn store(config: &Config, replay: &Replay) -> Result<Arc<dyn Store>, RunError> {
-    let name = namespace(&config.app);
     if let Some(generation) = replay.applied {
-        let store = SqliteStore::open(store_path(config)?, Access::Create, &config.app)?;
-        return Ok(Arc::new(store.apart(&name, generation)));
+        return replay_store(config, generation);
     }
-    let memory = Memory::new(&name);
+    let memory = Memory::new(&namespace(&config.app));
     memory.tamper(|contents| {
         for span in &replay.spans {
             let ownership = Ownership {

@@ -25,6 +25,7 @@ use std::{
 };
 use tokio::sync::OnceCell;
 
+mod access;
 mod attributes;
 mod call;
 mod chains;

@@ -1,7 +1,7 @@
 //! What the demo lays out before the burst: configuration, accounts, requests.
 
 use super::{
-    DemoArguments, Files, REQUESTS,
+    DemoArguments, Files, REQUESTS, StoreChoice,
     plan::{Amount, Plan, Request},
     stage::runtime,
     worker::Worker,
@@ -26,7 +26,10 @@ pub(super) fn lay_out(
     plan: &Plan,
     files: &Files,
 ) -> Result<Places, CommandError> {
-    write(&files.config, &configuration(arguments, plan, REQUESTS))?;
+    write(
+        &files.config,
+        &configuration(arguments, plan, files, REQUESTS),
+    )?;
     let opening: Vec<Request> = plan
         .accounts
         .iter()
@@ -55,7 +58,7 @@ fn open_accounts(
     plan: &Plan,
     files: &Files,
 ) -> Result<(), CommandError> {
-    let text = configuration(arguments, plan, "accounts");
+    let text = configuration(arguments, plan, files, "accounts");
     let config = Config::from_toml(&text, &files.config)?;
     let worker = Worker {
         timing: plan.timing,
@@ -76,11 +79,25 @@ fn open_accounts(
     Ok(())
 }
 
-fn configuration(arguments: &DemoArguments, plan: &Plan, topic: &str) -> String {
+/// The configuration that was laid out.
+pub(super) fn config(files: &Files) -> Result<Config, CommandError> {
+    let text = fs::read_to_string(&files.config)
+        .map_err(|error| CommandError::Internal(error.to_string()))?;
+    Ok(Config::from_toml(&text, &files.config)?)
+}
+
+fn configuration(arguments: &DemoArguments, plan: &Plan, files: &Files, topic: &str) -> String {
+    let store = match arguments.store {
+        StoreChoice::Local => "type = \"local\"\npath = \"demo.db\"".to_owned(),
+        StoreChoice::Dynamodb => {
+            let table = toml::Value::from(arguments.table.as_str());
+            format!("type = \"dynamodb\"\ntable = {table}")
+        }
+    };
     let millis = |seconds: f64| plan.timing.scaled(seconds).as_millis().max(1);
     format!(
         r#"# Written by `lanekeeper demo`. Look at it with `lanekeeper -c FILE status`.
-app = "demo"
+app = "{app}"
 cap = {cap}
 drain = "10s"
 
@@ -97,10 +114,10 @@ timeout = "{timeout}ms"
 then = "park"
 
 [store]
-type = "local"
-path = "demo.db"
+{store}
 flush_interval = "{flush}ms"
 "#,
+        app = files.app,
         cap = arguments.cap,
         backoff_min = millis(1.0),
         backoff_max = millis(6.0),

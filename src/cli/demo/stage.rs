@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{
     cli::{exit::CommandError, output},
-    config::Config,
     run::open_store,
     sqlite::Access,
     store::Store,
@@ -40,10 +39,7 @@ pub(super) fn play(
     files: &Files,
 ) -> Result<Verdict, CommandError> {
     let places = setup::lay_out(arguments, plan, files)?;
-    let text = std::fs::read_to_string(&files.config)
-        .map_err(|e| CommandError::Internal(e.to_string()))?;
-    let config = Config::from_toml(&text, &files.config)?;
-    let store = open_store(&config, Access::Existing)?;
+    let store = open_store(&setup::config(files)?, Access::Existing)?;
     let mut stage = Stage {
         plan,
         places: &places,

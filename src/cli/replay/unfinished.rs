@@ -12,7 +12,7 @@ use crate::{
     record::{LaneKey, PartitionName},
     run::{Replay, RunError, Span, namespace_store, open_store},
     sqlite::Access,
-    store::{Commit, Fence, RecordEffects, Store, WorkerId},
+    store::{Commit, Fence, RecordEffects, WorkerId},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

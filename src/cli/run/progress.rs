@@ -116,10 +116,13 @@ async fn tell(config: Config, counted: Arc<Counted>, shows: Shows) {
         ON_LINES
     };
     let began = Instant::now();
-    let mut told = String::new();
+    let (mut told, mut seen) = (String::new(), (None, String::new()));
     loop {
         tokio::time::sleep(pause).await;
-        let line = line(&config, &counted.counts, store.as_deref()).await;
+        if let Some(store) = store.as_deref() {
+            look(&config, store, &mut seen).await;
+        }
+        let line = calls(&counted.counts) + &seen.1;
         let done = counted.counts.done.load(Ordering::Relaxed) as f64;
         let rate = done / began.elapsed().as_secs_f64().max(0.001);
         // In a log the same line again tells nothing.
@@ -130,7 +133,7 @@ async fn tell(config: Config, counted: Arc<Counted>, shows: Shows) {
     }
 }
 
-async fn line(config: &Config, counts: &Counts, store: Option<&dyn Store>) -> String {
+fn calls(counts: &Counts) -> String {
     let mut line = format!(
         "{} done, {} in flight",
         counts.done.load(Ordering::Relaxed),
@@ -141,18 +144,38 @@ async fn line(config: &Config, counts: &Counts, store: Option<&dyn Store>) -> St
         let tries = if failed == 1 { "try" } else { "tries" };
         line.push_str(&format!(", {failed} failed {tries}"));
     }
-    let Some(store) = store else { return line };
-    if let Ok(seen) = Seen::read(config, store).await {
-        for (count, state) in [(seen.count(true), "stopped"), (seen.count(false), "parked")] {
-            if count > 0 {
-                let lanes = if count == 1 { "lane" } else { "lanes" };
-                line.push_str(&format!(", {count} {state} {lanes}"));
-            }
+    line
+}
+
+/// Where the app stands, and when that was read. A store whose reads are paid for is not asked more
+/// often than a worker item is worth its price.
+async fn look(config: &Config, store: &dyn Store, seen: &mut (Option<Instant>, String)) {
+    let again = if store.shares_commits() {
+        Duration::ZERO
+    } else {
+        store.beats_every()
+    };
+    if seen.0.is_some_and(|at| at.elapsed() < again) {
+        return;
+    }
+    seen.0 = Some(Instant::now());
+    seen.1 = match Seen::read(config, store).await {
+        Ok(seen) => standing(&seen),
+        Err(_) => String::new(),
+    };
+}
+
+fn standing(seen: &Seen) -> String {
+    let mut line = String::new();
+    for (count, state) in [(seen.count(true), "stopped"), (seen.count(false), "parked")] {
+        if count > 0 {
+            let lanes = if count == 1 { "lane" } else { "lanes" };
+            line.push_str(&format!(", {count} {state} {lanes}"));
         }
-        line.push_str(&format!(", {} not settled", records(seen.lag())));
-        if seen.sick_since(output::now()).is_some() {
-            line.push_str(", target sick");
-        }
+    }
+    line.push_str(&format!(", {} not settled", records(seen.lag())));
+    if seen.sick_since(output::now()).is_some() {
+        line.push_str(", target sick");
     }
     line
 }

@@ -7,7 +7,7 @@ use crate::{
     config::{Config, duration_text},
     handler::Target,
     processor::{Outcome, Report, Stop},
-    run::{RunError, Signals, Worker, target},
+    run::{RunError, Signals, Worker, reach, target},
 };
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -53,6 +53,7 @@ impl Session {
     ) -> Result<Self, CommandError> {
         let signals = Signals::new().map_err(RunError::Signals)?;
         let target = target(config).await.map_err(RunError::Handler)?;
+        reach(config).await?;
         let (stop, stops) = unbounded_channel();
         let counted = Arc::new(Counted::new(wrap(target, stop.clone())));
         Ok(Self {

@@ -4,7 +4,7 @@ use super::{DynamodbStore, schema::Item};
 use crate::store::StoreError;
 use aws_sdk_dynamodb::{
     config::http::HttpResponse,
-    error::{BuildError, DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    error::{BuildError, ProvideErrorMetadata, SdkError},
     operation::{transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
     types::{CancellationReason, ConsumedCapacity, ReturnConsumedCapacity, TransactWriteItem},
 };
@@ -89,7 +89,7 @@ pub(super) fn trouble<E>(error: SdkError<E, HttpResponse>) -> Trouble
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let told = DisplayErrorContext(&error).to_string();
+    let told = super::access::causes(&error);
     match &error {
         SdkError::ServiceError(service) => {
             let code = service.err().code().unwrap_or_default();
