@@ -1,6 +1,11 @@
 //! `lanekeeper store`: creates the store, or removes an app from it.
 
 use super::{Common, block_on, exit::CommandError, output, status::is_alive, view::counted};
+#[cfg(feature = "dynamodb")]
+use crate::{
+    config::StoreKind,
+    store::dynamodb::{DynamodbStore, InitError, Made},
+};
 use crate::{
     config::{Config, SourceKind},
     run::{Locks, Selection, namespace_store, open_store},
@@ -21,7 +26,11 @@ pub(crate) struct StoreArguments {
 #[derive(Subcommand)]
 enum StoreCommand {
     /// Create the store and the embedded logs of the configuration; what is there stays.
-    #[command(after_help = "Example:\n  lanekeeper store init -c lanekeeper.toml")]
+    #[command(after_help = "Example:\n  lanekeeper store init -c lanekeeper.toml
+
+In DynamoDB it creates the table (on-demand, protected against deletion), lets `expires_at` expire \
+items, and switches point-in-time recovery on. Of a table that is there it mends the last two, and \
+says what else is not as wanted. It may be given again at any time.")]
     Init,
     /// Remove all that the store holds of an app: checkpoints, lanes with their records, values. The
     /// embedded log's records stay. There is no way back.
@@ -45,10 +54,34 @@ pub(crate) fn run(common: &Common, arguments: &StoreArguments) -> Result<(), Com
 
 fn init(config: &Config) -> Result<(), CommandError> {
     let store = open_store(config, Access::Create)?;
+    #[cfg(feature = "dynamodb")]
+    if let StoreKind::Dynamodb { table } = &config.store.kind {
+        init_table(&DynamodbStore::new(table, &config.app))?;
+    }
     for path in local_paths(config) {
         Log::open(path, Access::Create).map_err(|e| super::exit::log_error(&e, e.to_string()))?;
     }
     output::note(&format!("{} is ready", store.describe()));
+    Ok(())
+}
+
+#[cfg(feature = "dynamodb")]
+fn init_table(store: &DynamodbStore) -> Result<(), CommandError> {
+    let made = block_on(async {
+        store.init().await.map_err(|error| match error {
+            InitError::Key { .. } => CommandError::Usage(error.to_string()),
+            InitError::Status { .. } | InitError::NotInTime { .. } | InitError::Call { .. } => {
+                CommandError::OutOfReach(error.to_string())
+            }
+        })
+    })?;
+    for one in made {
+        output::note(&match one {
+            Made::Found(what) => format!("as wanted: {what}"),
+            Made::Done(what) => format!("done: {what}"),
+            Made::Left(what) => format!("left as it is: {what}"),
+        });
+    }
     Ok(())
 }
 

@@ -26,6 +26,7 @@ use std::{
 use tokio::sync::OnceCell;
 
 mod access;
+mod admin;
 mod attributes;
 mod call;
 mod chains;
@@ -42,7 +43,10 @@ mod query;
 mod rewind;
 mod schema;
 mod segments;
+mod table;
 mod values;
+
+pub use admin::{InitError, Made};
 
 /// Well within a transaction's 100 items and 4 MB, of which the checkpoint, its copy for the history
 /// and a lane's further segments need some.
