@@ -352,7 +352,7 @@ impl Config {
 /// Types of sources, stores and handlers that this build has.
 pub(crate) const BUILT: [(&str, bool); 4] = [
     ("local", cfg!(feature = "local")),
-    ("dynamodb", cfg!(feature = "dynamodb")),
     ("exec", cfg!(feature = "exec")),
     ("http", cfg!(feature = "http")),
+    ("dynamodb", cfg!(feature = "dynamodb")),
 ];

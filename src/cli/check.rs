@@ -20,6 +20,8 @@ use serde::Serialize;
 use std::{collections::BTreeSet, path::Path};
 
 mod places;
+#[cfg(feature = "dynamodb")]
+mod table;
 
 #[derive(Args)]
 #[command(after_help = "Example:\n  lanekeeper check -c lanekeeper.toml
@@ -113,9 +115,9 @@ impl Findings {
             ),
         );
         self.handler(config);
-        self.store(config);
+        let readable = self.store(config);
         for source in &config.sources {
-            self.source(config, source);
+            self.source(config, source, readable);
         }
         self.locks(config);
     }
@@ -141,10 +143,22 @@ impl Findings {
         }
     }
 
-    fn store(&mut self, config: &Config) {
-        let StoreKind::Local { path } = &config.store.kind else {
-            return;
-        };
+    /// Gives whether its checkpoints can be asked for.
+    fn store(&mut self, config: &Config) -> bool {
+        match &config.store.kind {
+            StoreKind::Local { path } => {
+                self.file(config, path);
+                true
+            }
+            #[cfg(feature = "dynamodb")]
+            StoreKind::Dynamodb { table } => self.table(config, table),
+            // A configuration that names it is refused before.
+            #[cfg(not(feature = "dynamodb"))]
+            StoreKind::Dynamodb { .. } => false,
+        }
+    }
+
+    fn file(&mut self, config: &Config, path: &Path) {
         if is_new(path) {
             self.new_file("store", path);
             return;
@@ -199,7 +213,7 @@ impl Findings {
         }
     }
 
-    fn source(&mut self, config: &Config, source: &SourceConfig) {
+    fn source(&mut self, config: &Config, source: &SourceConfig, store_readable: bool) {
         let what = format!("sources.{}", source.name);
         let SourceKind::Local { path, topic, .. } = &source.kind else {
             return;
@@ -228,7 +242,9 @@ impl Findings {
                         counted(ends.len() as u64, "partition")
                     ),
                 );
-                self.places(&what, config, source);
+                if store_readable {
+                    self.places(&what, config, source);
+                }
             }
             Err(error) => {
                 let error = exit::log_error(&error, error.to_string());

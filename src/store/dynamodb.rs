@@ -30,6 +30,7 @@ mod admin;
 mod attributes;
 mod call;
 mod chains;
+mod check;
 mod client;
 mod commit;
 mod effects;
@@ -39,6 +40,7 @@ mod kept;
 mod lanes;
 mod native;
 mod ownership;
+mod probe;
 mod query;
 mod rewind;
 mod schema;
@@ -47,6 +49,7 @@ mod table;
 mod values;
 
 pub use admin::{InitError, Made};
+pub use check::{Finding, Weight};
 
 /// Well within a transaction's 100 items and 4 MB, of which the checkpoint, its copy for the history
 /// and a lane's further segments need some.

@@ -8,6 +8,8 @@
 
 mod checkpoint;
 mod demo;
+#[cfg(feature = "dynamodb")]
+mod dynamodb;
 mod help;
 mod import;
 mod lanes;

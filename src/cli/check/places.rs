@@ -22,9 +22,7 @@ pub(super) fn foreseen(
     config: &Config,
     source: &SourceConfig,
 ) -> Result<Vec<Result<String, String>>, CommandError> {
-    let (SourceKind::Local { path, topic, .. }, StoreKind::Local { path: store }) =
-        (&source.kind, &config.store.kind)
-    else {
+    let SourceKind::Local { path, topic, .. } = &source.kind else {
         return Ok(Vec::new());
     };
     let read = |error: LogError| CommandError::OutOfReach(error.to_string());
@@ -35,7 +33,12 @@ pub(super) fn foreseen(
     ) else {
         return Ok(Vec::new());
     };
-    let missing = !store.exists() || SqliteStore::is_missing(store).unwrap_or(true);
+    let missing = match &config.store.kind {
+        StoreKind::Local { path } => {
+            !path.exists() || SqliteStore::is_missing(path).unwrap_or(true)
+        }
+        StoreKind::Dynamodb { .. } => false,
+    };
     let store = if missing {
         None
     } else {

@@ -57,4 +57,11 @@ impl DynamodbStore {
         let _ = self.client.set(Client::new(&found));
         Ok(())
     }
+
+    /// Where requests go, for messages.
+    pub(super) async fn region(&self) -> String {
+        let client = self.client().await;
+        let region = client.config().region();
+        region.map_or_else(|| "none".to_owned(), ToString::to_string)
+    }
 }
