@@ -5,6 +5,7 @@ mod code;
 mod documents;
 mod layers;
 mod licences;
+mod policies;
 mod tree;
 
 use std::path::Path;

@@ -1,0 +1,181 @@
+//! The IAM policies of `deploy/` allow what the DynamoDB store calls, and nothing else.
+
+use crate::{
+    code,
+    tree::{SourceFile, file, files},
+};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+type Actions = BTreeSet<String>;
+
+/// Client methods, with the IAM action that each needs. A transaction is none: its items need theirs.
+const OPERATIONS: [(&str, Option<&str>); 13] = [
+    ("batch_write_item", Some("BatchWriteItem")),
+    ("create_table", Some("CreateTable")),
+    ("delete_item", Some("DeleteItem")),
+    (
+        "describe_continuous_backups",
+        Some("DescribeContinuousBackups"),
+    ),
+    ("describe_table", Some("DescribeTable")),
+    ("describe_time_to_live", Some("DescribeTimeToLive")),
+    ("get_item", Some("GetItem")),
+    ("put_item", Some("PutItem")),
+    ("query", Some("Query")),
+    ("transact_write_items", None),
+    ("update_continuous_backups", Some("UpdateContinuousBackups")),
+    ("update_item", Some("UpdateItem")),
+    ("update_time_to_live", Some("UpdateTimeToLive")),
+];
+
+/// Items of transactions.
+const ITEMS: [(&str, &str); 4] = [
+    ("ConditionCheck::builder()", "ConditionCheckItem"),
+    ("Delete::builder()", "DeleteItem"),
+    ("Put::builder()", "PutItem"),
+    ("Update::builder()", "UpdateItem"),
+];
+
+/// Whose calls no worker makes: setting up, looking, trying; and the user's own tables.
+const NOT_A_WORKER_S: [&str; 5] = ["admin.rs", "check.rs", "native.rs", "probe.rs", "table.rs"];
+
+fn action(name: &str) -> String {
+    format!("dynamodb:{name}")
+}
+
+/// What is called on a client: the method's name behind `client.`, over line ends.
+fn operations(code: &str) -> BTreeSet<&str> {
+    let names = code.match_indices("client").filter_map(|(at, word)| {
+        let before = code[..at].chars().next_back();
+        let rest = code[at + word.len()..].trim_start().strip_prefix('.')?;
+        let name = rest.split('(').next().filter(|_| rest.contains('('))?;
+        (!before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '.')).then_some(name)
+    });
+    names.filter(|name| *name != "config").collect()
+}
+
+fn calls(files: &[SourceFile]) -> Actions {
+    let mut actions = Actions::new();
+    for file in files {
+        let code = code::shipped(&file.text);
+        for name in operations(&code) {
+            let known = OPERATIONS.iter().find(|(method, _)| *method == name);
+            let (_, needs) = known.unwrap_or_else(|| {
+                panic!(
+                    "{}: what does `client.{name}()` need? Say it here",
+                    file.path
+                )
+            });
+            actions.extend(needs.map(action));
+        }
+        let items = ITEMS.iter().filter(|(built, _)| {
+            let uses = code.match_indices(built);
+            uses.into_iter()
+                .any(|(at, _)| !code[..at].ends_with(char::is_alphanumeric))
+        });
+        actions.extend(items.map(|(_, name)| action(name)));
+    }
+    actions
+}
+
+/// The store's files, those that are named or the others.
+fn store(named: &[&str], wanted: bool) -> Vec<SourceFile> {
+    let all = files().unwrap();
+    let ours = all.into_iter().filter(|file| {
+        let inner = file.path.strip_prefix("src/store/dynamodb/");
+        let is_named = inner.is_some_and(|name| named.contains(&name));
+        (inner.is_some() || file.path == "src/store/dynamodb.rs") && is_named == wanted
+    });
+    let ours: Vec<SourceFile> = ours.collect();
+    assert!(!ours.is_empty(), "{named:?}: is the search broken?");
+    ours
+}
+
+fn policy(name: &str) -> Actions {
+    let text = file(&format!("deploy/iam/{name}.json")).unwrap().text;
+    let policy: Value = serde_json::from_str(&text).unwrap();
+    let statements = policy["Statement"].as_array().unwrap();
+    assert_eq!(statements.len(), 1, "{name}");
+    assert_eq!(statements[0]["Effect"], "Allow", "{name}");
+    let resource = statements[0]["Resource"].as_str().unwrap();
+    assert!(
+        resource.ends_with(":table/lanekeeper"),
+        "{name}: {resource}"
+    );
+    let actions = statements[0]["Action"].as_array().unwrap();
+    actions
+        .iter()
+        .map(|a| a.as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_worker_may_call_what_the_store_calls() {
+    let called = calls(&store(&NOT_A_WORKER_S, false));
+    assert!(called.len() > 5, "only {called:?}: is the search broken?");
+    assert_eq!(
+        policy("worker"),
+        called,
+        "deploy/iam/worker.json, and what is called"
+    );
+}
+
+#[test]
+fn an_operator_may_look_at_the_table_too() {
+    let looks = calls(&store(&["table.rs"], true));
+    let both: Actions = policy("worker").union(&looks).cloned().collect();
+    assert_eq!(
+        policy("operator"),
+        both,
+        "deploy/iam/operator.json, and what is called"
+    );
+    let checks = calls(&store(&["check.rs", "probe.rs"], true));
+    assert!(checks.is_subset(&both), "{checks:?}");
+}
+
+#[test]
+fn whoever_sets_up_may_set_up() {
+    let called = calls(&store(&["admin.rs", "table.rs"], true));
+    assert_eq!(
+        policy("init"),
+        called,
+        "deploy/iam/init.json, and what is called"
+    );
+}
+
+#[test]
+fn check_tries_each_action_of_a_worker() {
+    let text = file("src/store/dynamodb/probe.rs").unwrap().text;
+    let code = code::shipped(&text);
+    let mut tried: Actions = code
+        .match_indices("\"dynamodb:")
+        .filter_map(|(at, _)| code[at + 1..].split('"').next())
+        .map(str::to_owned)
+        .collect();
+    // The first read of all.
+    tried.insert(action("GetItem"));
+    assert_eq!(tried, policy("worker"));
+}
+
+#[test]
+fn the_template_has_the_same_policies() {
+    let text = file("deploy/dynamodb.yaml").unwrap().text;
+    for (resource, name) in [("WorkerPolicy", "worker"), ("OperatorPolicy", "operator")] {
+        let start = format!("\n  {resource}:\n");
+        let body = text.split(&start).nth(1).expect(resource);
+        let body = body.split("\n\n").next().unwrap();
+        let actions: Actions = body
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("- dynamodb:"))
+            .map(action)
+            .collect();
+        assert_eq!(actions, policy(name), "{resource}");
+    }
+}
+
+#[test]
+fn calls_are_found_over_line_ends() {
+    let code = "let client = self.client().await;\nclient\n    .get_item()\n    .send();\nclient.query();\nclient.config().region();\nmy_client.scan();\n";
+    assert_eq!(operations(code), BTreeSet::from(["get_item", "query"]));
+}
