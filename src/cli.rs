@@ -9,6 +9,7 @@ mod audit;
 mod check;
 mod checkpoint;
 mod completions;
+mod cost;
 mod demo;
 mod ends;
 mod exit;

@@ -160,6 +160,10 @@ pub struct WorkerItem {
     pub fenced: u64,
     /// Per partition: records of the log that were not handed over.
     pub behind: Vec<(String, u64)>,
+    /// What its requests to the store consumed; `None`: nothing is counted, or an older version wrote
+    /// this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumed: Option<Consumed>,
 }
 
 /// A line of a partition's history.
@@ -206,7 +210,7 @@ pub enum HistoryEvent {
 }
 
 /// What a store's requests consumed since it was opened, as the service itself counts it.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Consumed {
     /// Requests that were answered.
     pub requests: u64,
@@ -214,6 +218,13 @@ pub struct Consumed {
     pub read_units: f64,
     /// Write request units.
     pub write_units: f64,
+}
+
+impl Consumed {
+    /// `None` where nothing is counted, as in a local file.
+    pub fn counted(self) -> Option<Self> {
+        (self.requests > 0).then_some(self)
+    }
 }
 
 /// Checkpoints, lanes, chains, effects. Object-safe; called once a commit, never once a record.

@@ -266,7 +266,7 @@ mod tests {
             elapsed_ms: 1,
             records_per_second: 0.0,
             fenced: 0,
-            write_units: 0.0,
+            store: None,
             stopped_lanes: if stopped { vec![lane] } else { Vec::new() },
             parked_lanes: Vec::new(),
             partitions: Vec::new(),

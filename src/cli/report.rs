@@ -1,10 +1,11 @@
 //! A run's report for people. For machines it is a document of its own (`--report`).
 
-use super::{output::shown, view::counted};
+use super::{cost::consumed_text, output::shown, view::counted};
 use crate::{
     processor::{Report, ReportedLane},
     record::OrderBy,
 };
+use std::time::Duration;
 
 /// Most lanes that are named.
 const LANES_MAX: usize = 10;
@@ -41,6 +42,13 @@ pub(crate) fn lines(report: &Report, advice: Advice) -> Vec<String> {
         counted(report.in_flight_peak.into(), "call"),
         report.records_per_second,
     )];
+    if let Some(consumed) = &report.store {
+        let within = Duration::from_millis(report.elapsed_ms);
+        lines.push(format!(
+            "the store was asked for {}",
+            consumed_text(consumed, within)
+        ));
+    }
     if report.fenced > 0 {
         lines.push(format!(
             "{} refused: another worker owns the partitions",

@@ -2,6 +2,7 @@
 
 use super::{
     Common, block_on,
+    cost::consumed_text,
     ends::{LogEnd, log_ends},
     exit::CommandError,
     machine::{host, is_running},
@@ -14,7 +15,7 @@ use crate::{
     record::PartitionName,
     run::open_store,
     sqlite::Access,
-    store::{LaneItem, LaneState, Ownership, Store, WorkerItem},
+    store::{Consumed, LaneItem, LaneState, Ownership, Store, WorkerItem},
 };
 use clap::Args;
 use partitions::Resume;
@@ -22,6 +23,7 @@ use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
+    time::Duration,
 };
 
 /// A worker that said nothing for longer is not counted on: it beats at least each minute.
@@ -66,6 +68,8 @@ struct WorkerView {
     paused: Vec<String>,
     sick_since: Option<String>,
     fenced: u64,
+    /// Of its store, since it started; `null`: nothing is counted.
+    consumed: Option<Consumed>,
 }
 
 #[derive(Serialize)]
@@ -289,6 +293,12 @@ impl Seen {
         ];
         out.push_str(&table(&headings, &rows));
         for item in &self.workers {
+            if let Some(consumed) = &item.consumed {
+                let since = item.beat.saturating_sub(item.started);
+                let since = Duration::from_millis(u64::try_from(since).unwrap_or(0));
+                let consumed = consumed_text(consumed, since);
+                let _ = writeln!(out, "  {} asked the store for {consumed}", short(item));
+            }
             for paused in &item.paused {
                 let _ = writeln!(
                     out,
@@ -350,6 +360,7 @@ fn worker_view(item: &WorkerItem, now: i64) -> WorkerView {
         paused: item.paused.clone(),
         sick_since: item.sick_since.map(moment),
         fenced: item.fenced,
+        consumed: item.consumed,
     }
 }
 

@@ -74,6 +74,7 @@ impl Processor {
                 .map(|since| wall - millis_ago(since.0)),
             fenced: self.counters.fenced,
             behind: Vec::new(),
+            consumed: self.store.consumed().counted(),
         };
         for (&id, owned) in &self.partitions {
             let name = owned.assignment.name.to_string();
@@ -93,7 +94,7 @@ impl Processor {
     }
 
     /// The last words; the store may not hear them.
-    pub(super) async fn close(self, end: (Report, Outcome)) -> (Report, Outcome) {
+    pub(super) async fn close(self, mut end: (Report, Outcome)) -> (Report, Outcome) {
         if !matches!(end.1, Outcome::Abandoned(_)) {
             let leave = self.store.leave(self.worker);
             if !matches!(
@@ -103,6 +104,7 @@ impl Processor {
                 tracing::warn!("the worker item is left in the store");
             }
         }
+        end.0.store = self.store.consumed().counted();
         end
     }
 }

@@ -220,7 +220,6 @@ impl Processor {
         let Some(owned) = self.partitions.get_mut(&id) else {
             return;
         };
-        self.counters.write_units += committed.write_units;
         let commit = &out.commit;
         owned.stretch = (committed.write_units / WRITE_UNITS_HIGH).clamp(1.0, STRETCH_MAX);
         owned.number = commit.number;

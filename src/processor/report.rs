@@ -1,6 +1,6 @@
 //! What this process did, for `--report`.
 
-use crate::position::Position;
+use crate::{position::Position, store::Consumed};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -16,8 +16,6 @@ pub(super) struct Counters {
     pub(super) in_flight_peak: u32,
     /// Writes refused because another worker owns the partition.
     pub(super) fenced: u64,
-    /// Capacity that the store counted.
-    pub(super) write_units: f64,
 }
 
 /// The report of one process alone; `"format": 1`.
@@ -51,8 +49,8 @@ pub struct Report {
     pub records_per_second: f64,
     /// Refused writes: another worker owns the partition.
     pub fenced: u64,
-    /// Write request units that the store counted.
-    pub write_units: f64,
+    /// What requests to the store consumed; `None`: nothing is counted, as in a local file.
+    pub store: Option<Consumed>,
     /// Lanes that are stopped at the end.
     pub stopped_lanes: Vec<ReportedLane>,
     /// Lanes that are parked at the end.
@@ -113,7 +111,7 @@ impl Report {
                 0.0
             },
             fenced: counters.fenced,
-            write_units: counters.write_units,
+            store: None,
             stopped_lanes: Vec::new(),
             parked_lanes: Vec::new(),
             partitions: Vec::new(),

@@ -100,6 +100,7 @@ pub(super) async fn workers_come_and_go(bench: &dyn Bench) {
             sick_since: (n == 1).then_some(9),
             fenced: 1,
             behind: vec![("orders/a/0".to_owned(), 12)],
+            consumed: None,
         })
         .collect();
     for item in &items {
@@ -140,6 +141,7 @@ pub(super) async fn forgetting_one_app_spares_the_other(bench: &dyn Bench) {
             sick_since: None,
             fenced: 0,
             behind: Vec::new(),
+            consumed: None,
         };
         assert_eq!(store.beat(&beat).await, Ok(()));
     }

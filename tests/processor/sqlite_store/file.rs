@@ -279,6 +279,7 @@ async fn fill(store: &SqliteStore, owner: &mut Owner) {
         sick_since: None,
         fenced: 0,
         behind: Vec::new(),
+        consumed: None,
     };
     store.beat(&beat).await.expect("beat");
     park(owner, "a", 3..=3).await;
