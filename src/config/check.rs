@@ -49,6 +49,7 @@ pub(super) fn problems(config: &Config) -> Vec<ConfigError> {
     check.order();
     check.dead_letters();
     check.sources();
+    check.table();
     check.lambda();
     check.build();
     check.problems
@@ -277,6 +278,22 @@ impl Check<'_> {
                     self.problem(&[&this, other], message);
                 }
             }
+        }
+    }
+
+    /// As DynamoDB takes it: a name, or an ARN for a table of another account.
+    fn table(&mut self) {
+        let StoreKind::Dynamodb { table } = &self.config.store.kind else {
+            return;
+        };
+        let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let is_name = (3..=255).contains(&table.len()) && table.chars().all(sound);
+        if !is_name && !table.starts_with("arn:") {
+            let message = format!(
+                "`store.table` is `{}`: expected 3 to 255 characters of `A-Z`, `a-z`, `0-9`, `.`, `_`, `-`, or the ARN of a table",
+                table.escape_debug()
+            );
+            self.problem(&["store.table"], message);
         }
     }
 

@@ -265,6 +265,13 @@ fn a_table_is_refused_by_name_where_the_build_has_none() {
         let table = "lanekeeper".to_owned();
         let kind = found.expect("a table").store.kind;
         assert_eq!(kind, super::StoreKind::Dynamodb { table });
+        let short = format!("{text}table = \"lk\"\n");
+        let told = Config::from_toml(&short, Path::new("lanekeeper.toml"));
+        let told = told.expect_err("too short").to_string();
+        assert!(
+            told.contains("`store.table` is `lk`: expected 3 to 255"),
+            "{told}"
+        );
     } else {
         let told = found.expect_err("not built").to_string();
         assert!(

@@ -8,7 +8,6 @@ use crate::{
     record::Run,
     run::open_store,
     sqlite::Access,
-    store::Store,
 };
 use futures_util::future::BoxFuture;
 use std::{
@@ -105,9 +104,12 @@ impl Progress {
 }
 
 async fn tell(config: Config, counted: Arc<Counted>, shows: Shows) {
-    // Without it the line is shorter: the run itself says what is wrong with the store.
+    // Without it the line is shorter: the run itself says what is wrong with the store. One whose every
+    // read is paid for is asked by `status`, when somebody wants to know.
     let store = match shows {
-        Shows::Standing => open_store(&config, Access::Read).ok(),
+        Shows::Standing => open_store(&config, Access::Read)
+            .ok()
+            .filter(|store| store.shares_commits()),
         Shows::Calls => None,
     };
     let pause = if output::is_watched() {
@@ -116,13 +118,15 @@ async fn tell(config: Config, counted: Arc<Counted>, shows: Shows) {
         ON_LINES
     };
     let began = Instant::now();
-    let (mut told, mut seen) = (String::new(), (None, String::new()));
+    let mut told = String::new();
     loop {
         tokio::time::sleep(pause).await;
-        if let Some(store) = store.as_deref() {
-            look(&config, store, &mut seen).await;
+        let mut line = calls(&counted.counts);
+        if let Some(store) = store.as_deref()
+            && let Ok(seen) = Seen::read(&config, store).await
+        {
+            line.push_str(&standing(&seen));
         }
-        let line = calls(&counted.counts) + &seen.1;
         let done = counted.counts.done.load(Ordering::Relaxed) as f64;
         let rate = done / began.elapsed().as_secs_f64().max(0.001);
         // In a log the same line again tells nothing.
@@ -145,24 +149,6 @@ fn calls(counts: &Counts) -> String {
         line.push_str(&format!(", {failed} failed {tries}"));
     }
     line
-}
-
-/// Where the app stands, and when that was read. A store whose reads are paid for is not asked more
-/// often than a worker item is worth its price.
-async fn look(config: &Config, store: &dyn Store, seen: &mut (Option<Instant>, String)) {
-    let again = if store.shares_commits() {
-        Duration::ZERO
-    } else {
-        store.beats_every()
-    };
-    if seen.0.is_some_and(|at| at.elapsed() < again) {
-        return;
-    }
-    seen.0 = Some(Instant::now());
-    seen.1 = match Seen::read(config, store).await {
-        Ok(seen) => standing(&seen),
-        Err(_) => String::new(),
-    };
 }
 
 fn standing(seen: &Seen) -> String {

@@ -119,6 +119,64 @@ fn checkpoints_go_back_and_come_in() {
 }
 
 #[test]
+fn what_was_consumed_is_told() {
+    let (world, endpoint) = ready();
+    world.put("{\"k\":\"a\",\"v\":\"add\"}\n");
+    let run = demand(
+        &world,
+        &endpoint,
+        &["run", "--until-idle", "--report", "-"],
+        0,
+    );
+    let store = run.json()["store"].clone();
+    assert!(store["requests"].as_u64() > Some(4), "{store}");
+    for units in ["read_units", "write_units"] {
+        assert!(store[units].as_f64() > Some(1.0), "{store}");
+    }
+    assert!(
+        run.stderr.contains("the store was asked for "),
+        "{}",
+        run.stderr
+    );
+
+    // Another machine's worker, and one of an older version.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = i64::try_from(now.expect("a time").as_millis()).expect("a time");
+    let mut item = serde_json::json!({
+        "worker": "00000000-0000-4000-8000-000000000001", "pid": 7, "host": "elsewhere",
+        "started": now - 7_200_000, "beat": now, "in_flight": 0, "waiting": 0, "buffered": 0,
+        "paused": [], "sick_since": null, "fenced": 0, "behind": [],
+        "consumed": {"requests": 9, "read_units": 4.0, "write_units": 30.0},
+    });
+    put_worker(&world, &endpoint, &item);
+    item["worker"] = "00000000-0000-4000-8000-000000000002".into();
+    item.as_object_mut().expect("an object").remove("consumed");
+    put_worker(&world, &endpoint, &item);
+    let status = demand(&world, &endpoint, &["status", "--json"], 0).json();
+    assert_eq!(
+        status["workers"][0]["consumed"]["write_units"], 30.0,
+        "{status}"
+    );
+    assert_eq!(status["workers"][1]["consumed"], Value::Null, "{status}");
+    let text = demand(&world, &endpoint, &["status"], 0).stdout;
+    let said =
+        "00000000 asked the store for 9 requests, 4.0 read and 30.0 write units (2 and 15 an hour)";
+    assert_eq!(text.matches(said).count(), 1, "{text}");
+}
+
+fn put_worker(world: &World, endpoint: &str, item: &Value) {
+    let sk = format!("worker#{}", item["worker"].as_str().expect("a worker"));
+    let put = super::init::call(
+        endpoint,
+        "PutItem",
+        &serde_json::json!({"TableName": super::init::table_of(world), "Item": {
+            "pk": {"S": "app#shop"}, "sk": {"S": sk}, "item": {"S": item.to_string()},
+        }}),
+    );
+    assert!(put.get("__type").is_none(), "{put}");
+}
+
+#[test]
 fn a_replay_is_apart_and_its_effects_are_not() {
     let (world, endpoint) = ready();
     let demand = |args: &[&str], code| demand(&world, &endpoint, args, code);
