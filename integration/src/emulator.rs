@@ -25,7 +25,7 @@ const NAME: &str = "LANEKEEPER_TEST_DYNAMODB_NAME";
 
 /// Why `cargo integration test` could not start an emulator: its tests need not find out each by
 /// itself.
-const REFUSED: &str = "LANEKEEPER_TEST_DYNAMODB_REFUSED";
+pub(crate) const REFUSED: &str = "LANEKEEPER_TEST_DYNAMODB_REFUSED";
 
 /// The one emulator of this process.
 static OWN: Mutex<Weak<Server>> = Mutex::new(Weak::new());

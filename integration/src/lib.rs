@@ -4,3 +4,4 @@ pub mod emulator;
 pub mod proxy;
 pub mod scene;
 pub mod suite;
+mod weather;

@@ -2,7 +2,7 @@
 
 use lanekeeper_integration::{
     emulator::{self, Dynamodb},
-    suite,
+    suite::{self, Tally},
 };
 use std::{
     env,
@@ -15,6 +15,7 @@ Usage: cargo integration COMMAND
 
   test [ARGS]   all tests of the workspace, then those that drive the real binary; ARGS go to
                 `cargo test`, for example a part of a test's name, or `-- --nocapture`
+  weather       of these, the DynamoDB store's tests while its network and its table fail
   up            start an emulator of DynamoDB, which tests use from then on
   down          stop what `up` started
 
@@ -30,11 +31,12 @@ fn main() -> ExitCode {
     let command = args.next();
     let rest: Vec<String> = args.collect();
     match (command.as_deref(), rest.as_slice()) {
-        (Some("test"), args) => test(args),
+        (Some("test"), args) => test(args, suite::run),
+        (Some("weather"), []) => test(&[], |_, _| suite::run_weathers()),
         (Some("up"), []) => done(emulator::up()),
         (Some("down"), []) => done(emulator::down()),
         (Some("help" | "-h" | "--help"), []) => say(USAGE.trim_end()),
-        (Some("up" | "down" | "help" | "-h" | "--help"), [unexpected, ..]) => {
+        (Some("weather" | "up" | "down" | "help" | "-h" | "--help"), [unexpected, ..]) => {
             usage(&format!("unexpected argument `{unexpected}`"))
         }
         (Some(other), _) => usage(&format!("unknown command `{other}`")),
@@ -43,7 +45,10 @@ fn main() -> ExitCode {
 }
 
 /// One DynamoDB for the tests of all binaries. Without one, those that need it fail and the others run.
-fn test(args: &[String]) -> ExitCode {
+fn test(
+    args: &[String],
+    run: impl FnOnce(&[String], &[(&str, String)]) -> io::Result<Tally>,
+) -> ExitCode {
     let dynamodb = Dynamodb::start();
     let environment = match &dynamodb {
         Ok(dynamodb) => {
@@ -59,7 +64,7 @@ fn test(args: &[String]) -> ExitCode {
             Dynamodb::refused(error)
         }
     };
-    match suite::run(args, &environment) {
+    match run(args, &environment) {
         Ok(tally) if tally.is_success() => say(&tally.to_string()),
         Ok(tally) => {
             if let Ok(dynamodb) = &dynamodb

@@ -1,5 +1,9 @@
 //! All tests in stages, with one closing line.
 
+use crate::{
+    emulator::REFUSED,
+    weather::{self, Weather},
+};
 use std::{
     env, fmt,
     io::{self, BufReader, Write as _},
@@ -19,7 +23,13 @@ struct Stage {
 const STAGES: [Stage; 4] = [
     Stage {
         what: "the workspace",
-        args: &["--workspace", "--exclude", "lanekeeper-integration"],
+        args: &[
+            "--workspace",
+            "--exclude",
+            "lanekeeper-integration",
+            "--features",
+            "lanekeeper/dynamodb",
+        ],
         only: None,
     },
     Stage {
@@ -53,6 +63,19 @@ const STAGES: [Stage; 4] = [
     },
 ];
 
+/// What runs again in each weather.
+const UNDER_WEATHER: [&str; 9] = [
+    "--package",
+    "lanekeeper",
+    "--features",
+    "lanekeeper/dynamodb",
+    "--test",
+    "processor",
+    "--",
+    "conformance::dynamodb",
+    "dynamodb_store::chains",
+];
+
 impl Stage {
     /// Its arguments for `cargo test` with those of the user; `None`: it has no test that they ask for.
     fn args(&self, asked: &[String]) -> Option<Vec<String>> {
@@ -83,22 +106,27 @@ pub struct Tally {
 /// When cargo cannot be started or its output cannot be read.
 pub fn run(args: &[String], environment: &[(&str, String)]) -> io::Result<Tally> {
     let mut tally = Tally::default();
+    let environment = environment.to_vec();
     for stage in STAGES {
-        let Some(args) = stage.args(args) else {
-            continue;
-        };
-        writeln!(io::stdout(), "\n--- {}", stage.what)?;
-        let mut child = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["test", "--locked", "--no-fail-fast"])
-            .args(args)
-            .envs(environment.iter().map(|(name, value)| (name, value)))
-            .stdout(Stdio::piped())
-            .spawn()?;
-        if let Some(output) = child.stdout.take() {
-            tally.copy(BufReader::new(output))?;
+        if let Some(args) = stage.args(args) {
+            tally.stage(stage.what, &args, &environment)?;
         }
-        tally.broken_stages += u64::from(!child.wait()?.success());
     }
+    // What its user asks for by name is in the stages above, in fair weather.
+    let refused = environment.iter().any(|(name, _)| *name == REFUSED);
+    if args.is_empty() && !refused {
+        tally.weathers()?;
+    }
+    Ok(tally)
+}
+
+/// Runs the tests of the DynamoDB store alone, in one kind of weather after the other.
+///
+/// # Errors
+/// As [`run`], and when no emulator is to be had.
+pub fn run_weathers() -> io::Result<Tally> {
+    let mut tally = Tally::default();
+    tally.weathers()?;
     Ok(tally)
 }
 
@@ -106,6 +134,48 @@ impl Tally {
     /// Some test ran and nothing failed.
     pub fn is_success(&self) -> bool {
         self.passed > 0 && self.failed == 0 && self.broken_stages == 0
+    }
+
+    /// One `cargo test`.
+    fn stage(
+        &mut self,
+        what: &str,
+        args: &[String],
+        environment: &[(&str, String)],
+    ) -> io::Result<()> {
+        writeln!(io::stdout(), "\n--- {what}")?;
+        let mut child = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(["test", "--locked", "--no-fail-fast"])
+            .args(args)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .stdout(Stdio::piped())
+            .spawn()?;
+        if let Some(output) = child.stdout.take() {
+            self.copy(BufReader::new(output))?;
+        }
+        self.broken_stages += u64::from(!child.wait()?.success());
+        Ok(())
+    }
+
+    fn weathers(&mut self) -> io::Result<()> {
+        weather::ALL
+            .iter()
+            .try_for_each(|weather| self.under(weather))
+    }
+
+    /// The conformance suite again, through the proxy.
+    fn under(&mut self, weather: &Weather) -> io::Result<()> {
+        let storm = weather.begin()?;
+        let what = format!("the DynamoDB store while {}", weather.what);
+        let args = UNDER_WEATHER.map(str::to_owned);
+        self.stage(&what, &args, &storm.environment)?;
+        match storm.end() {
+            Ok(told) => writeln!(io::stdout(), "{told}"),
+            Err(told) => {
+                self.failed += 1;
+                writeln!(io::stdout(), "FAILED: {told}")
+            }
+        }
     }
 
     fn copy(&mut self, mut output: impl io::BufRead) -> io::Result<()> {

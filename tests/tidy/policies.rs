@@ -1,5 +1,11 @@
 //! The IAM policies of `deploy/` allow what the DynamoDB store calls, and nothing else.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests: whatever they do not find is a failure"
+)]
+
 use crate::{
     code,
     tree::{SourceFile, file, files},

@@ -139,7 +139,7 @@ mod in_a_table {
     use crate::conformance::fresh;
     use aws_sdk_dynamodb::{
         Client, Config,
-        config::{BehaviorVersion, Credentials, Region},
+        config::{BehaviorVersion, Credentials, Region, retry::RetryConfig},
         primitives::Blob,
         types::{
             AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType,
@@ -148,7 +148,7 @@ mod in_a_table {
     };
     use lanekeeper::{record::PartitionName, store::dynamodb::DynamodbStore};
     use serde_json::{Value, json};
-    use std::collections::HashMap;
+    use std::{collections::HashMap, time::Duration};
 
     /// One table for all tests of all runs; each bench has apps of its own.
     const TABLE: &str = "lanekeeper-conformance";
@@ -175,6 +175,7 @@ mod in_a_table {
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .credentials_provider(Credentials::new("test", "test", None, None, "test"))
             .region(Region::new("us-east-1"))
+            .retry_config(RetryConfig::standard().with_initial_backoff(Duration::from_millis(50)))
             .build();
         Client::from_conf(config)
     }
@@ -331,10 +332,12 @@ mod in_a_table {
                 .await
                 .expect("get");
             let item = found.item.unwrap_or_default();
-            let json = |value: &AttributeValue| match value {
-                AttributeValue::S(text) => json!({"S": text}),
-                AttributeValue::N(n) => json!({"N": n}),
-                other => panic!("{other:?}"),
+            let json = |value: &AttributeValue| {
+                if let Ok(text) = value.as_s() {
+                    json!({"S": text})
+                } else {
+                    json!({"N": value.as_n().expect("a string or a number")})
+                }
             };
             item.iter()
                 .map(|(name, v)| (name.clone(), json(v)))

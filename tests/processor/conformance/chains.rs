@@ -1,6 +1,6 @@
 //! Chains: append, read, cut, drain.
 
-use super::{Bench, Owner, REPEATED, change, lane, offset, park, partition, record};
+use super::{Bench, Owner, change, lane, offset, park, partition, record, repeated};
 use lanekeeper::{
     Position,
     store::{CommitError, LaneChange, LaneItem, LaneState},
@@ -20,7 +20,7 @@ pub(super) async fn an_append_repeated_adds_nothing(bench: &dyn Bench) {
         ..change("a", Some(&parked), Some(grown.clone()))
     };
     let commit = owner.change(4, append.clone()).await;
-    assert_eq!(owner.commit(&commit).await, Ok(REPEATED));
+    assert_eq!(owner.commit(&commit).await, Ok(repeated()));
     // Also under another number, the tail says that they are in.
     let mut again = owner.next(4);
     again.lanes = vec![append];

@@ -1,6 +1,6 @@
 //! Effects on the value table.
 
-use super::{Bench, DONE, Owner, REPEATED, change, effects_of, item, lane, partition};
+use super::{Bench, DONE, Owner, change, effects_of, item, lane, partition, repeated};
 use lanekeeper::{
     Condition, Effect,
     effect::VALUE_BYTES_MAX,
@@ -291,7 +291,7 @@ pub(super) async fn a_repeated_commit_adds_once(bench: &dyn Bench) {
         effects_of("b", 2, vec![Effect::add("t", "n", 1)]),
     ];
     assert_eq!(owner.commit(&commit).await, Ok(DONE));
-    assert_eq!(owner.commit(&commit).await, Ok(REPEATED));
+    assert_eq!(owner.commit(&commit).await, Ok(repeated()));
     assert_eq!(store.value("t", "n").await, Ok(Some(json!(2))));
     let next = Owner::of(&store, &owner.partition).await;
     assert!(matches!(
