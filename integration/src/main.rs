@@ -1,6 +1,7 @@
 //! `cargo integration up|test|down`: all tests of lanekeeper, also those that drive the real binary.
 
 use lanekeeper_integration::{
+    cost::{self, Table},
     emulator::{self, Dynamodb},
     suite::{self, Tally},
 };
@@ -8,6 +9,7 @@ use std::{
     env,
     io::{self, Write as _},
     process::ExitCode,
+    time::Duration,
 };
 
 const USAGE: &str = "\
@@ -16,6 +18,8 @@ Usage: cargo integration COMMAND
   test [ARGS]   all tests of the workspace, then those that drive the real binary; ARGS go to
                 `cargo test`, for example a part of a test's name, or `-- --nocapture`
   weather       of these, the DynamoDB store's tests while its network and its table fail
+  cost [SECONDS]  what the DynamoDB store consumes and costs, busy and idle, each for so long
+                [default: 60]
   up            start an emulator of DynamoDB, which tests use from then on
   down          stop what `up` started
 
@@ -33,10 +37,13 @@ fn main() -> ExitCode {
     match (command.as_deref(), rest.as_slice()) {
         (Some("test"), args) => test(args, suite::run),
         (Some("weather"), []) => test(&[], |_, _| suite::run_weathers()),
+        (Some("cost"), []) => cost("60"),
+        (Some("cost"), [seconds]) => cost(seconds),
         (Some("up"), []) => done(emulator::up()),
         (Some("down"), []) => done(emulator::down()),
         (Some("help" | "-h" | "--help"), []) => say(USAGE.trim_end()),
-        (Some("weather" | "up" | "down" | "help" | "-h" | "--help"), [unexpected, ..]) => {
+        (Some("cost"), [_, unexpected, ..])
+        | (Some("weather" | "up" | "down" | "help" | "-h" | "--help"), [unexpected, ..]) => {
             usage(&format!("unexpected argument `{unexpected}`"))
         }
         (Some(other), _) => usage(&format!("unknown command `{other}`")),
@@ -85,6 +92,17 @@ fn test(
             ExitCode::FAILURE
         }
     }
+}
+
+fn cost(seconds: &str) -> ExitCode {
+    let Some(seconds) = seconds.parse().ok().filter(|seconds| *seconds > 0) else {
+        return usage(&format!("`{seconds}`: expected seconds from 1 on"));
+    };
+    let told = Dynamodb::start().and_then(|dynamodb| {
+        say(&format!("{} ({})", dynamodb.name(), dynamodb.endpoint()));
+        cost::tell(&Table::new(&dynamodb), Duration::from_secs(seconds))
+    });
+    done(told.map(|()| "done".to_owned()))
 }
 
 fn done(result: io::Result<String>) -> ExitCode {

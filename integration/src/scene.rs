@@ -20,12 +20,13 @@ use tempfile::TempDir;
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where the scripts of the tests are.
-const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts");
+pub(crate) const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts");
 
 /// A temporary folder with a `lanekeeper.toml` in it; removed with the value, kept when the test fails.
 pub struct Scene {
     folder: TempDir,
     runs: AtomicU32,
+    environment: Vec<(&'static str, String)>,
 }
 
 /// A `lanekeeper` that runs in a scene. Dropped, it is killed; what it started dies with it.
@@ -56,10 +57,18 @@ impl Scene {
         let scene = Self {
             folder: tempfile::tempdir()?,
             runs: AtomicU32::new(0),
+            environment: Vec::new(),
         };
         let worker = format!("\"python3\", \"{SCRIPTS}/worker.py\", \"ledger.jsonl\"");
         scene.write("lanekeeper.toml", &config.replace("WORKER", &worker))?;
         Ok(scene)
+    }
+
+    /// The same with these variables in the environment of all that is started from now on.
+    #[must_use]
+    pub fn with_environment(mut self, variables: Vec<(&'static str, String)>) -> Self {
+        self.environment.extend(variables);
+        self
     }
 
     /// A path in the folder.
@@ -102,15 +111,9 @@ impl Scene {
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
         let output = self.path(&format!("output.{number}"));
         let errors = self.path(&format!("errors.{number}"));
-        let mut command = Command::new(binary()?);
-        for (name, _) in env::vars_os() {
-            if name.to_string_lossy().starts_with("LANEKEEPER_") {
-                command.env_remove(name);
-            }
-        }
-        let child = command
+        let child = self
+            .command()?
             .args(args)
-            .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(File::create(&output)?)
             .stderr(File::create(&errors)?)
@@ -120,6 +123,22 @@ impl Scene {
             output,
             errors,
         })
+    }
+
+    /// A `lanekeeper` in the folder, without settings from the environment of the tests.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub fn command(&self) -> io::Result<Command> {
+        let mut command = Command::new(binary()?);
+        for (name, _) in env::vars_os() {
+            if name.to_string_lossy().starts_with("LANEKEEPER_") {
+                command.env_remove(name);
+            }
+        }
+        let environment = self.environment.iter().map(|(name, value)| (name, value));
+        command.envs(environment).current_dir(self.folder.path());
+        Ok(command)
     }
 
     /// Runs `lanekeeper` with these arguments to its end.
@@ -282,6 +301,7 @@ pub fn binary() -> io::Result<&'static Path> {
 fn build() -> io::Result<PathBuf> {
     let built = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--quiet", "--locked", "--package", "lanekeeper"])
+        .args(["--features", "dynamodb"])
         .args([
             "--bin",
             "lanekeeper",
