@@ -70,3 +70,19 @@ fn licences_and_sources_are_those_of_deny_toml() {
     }
     demand_none("packages that deny.toml does not allow", &wrong);
 }
+
+#[test]
+fn one_stack_of_tls_and_one_of_http() {
+    // Default features of any AWS SDK crate bring older ones back: deny.toml cannot say that of versions
+    // that it does not know.
+    let packages = packages().unwrap();
+    for name in ["rustls", "hyper", "h2"] {
+        let versions: Vec<&str> = { packages.as_array().unwrap().iter() }
+            .filter(|package| package["name"] == name)
+            .filter_map(|package| package["version"].as_str())
+            .collect();
+        assert!(versions.len() < 2, "{name}: {versions:?}");
+    }
+    let has = |name: &str| { packages.as_array().unwrap().iter() }.any(|p| p["name"] == name);
+    assert!(has("rustls") && has("hyper"), "is the search broken?");
+}
