@@ -99,6 +99,7 @@ suite! {
         only_the_owner_releases
         a_deleted_checkpoint_is_noticed_and_not_made_again
         claims_at_once_leave_one_owner
+        a_claim_finds_what_was_committed_last
         claimed_partitions_are_registered;
     commits:
         a_checkpoint_reads_back_whole

@@ -1,12 +1,15 @@
 //! Requests: what their failures mean, how often they are sent, what they consume.
 
-use super::{DynamodbStore, schema::Item};
+use super::{DynamodbStore, expression::Expression, schema::Item};
 use crate::store::StoreError;
 use aws_sdk_dynamodb::{
     config::http::HttpResponse,
     error::{BuildError, ProvideErrorMetadata, SdkError},
     operation::{transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
-    types::{CancellationReason, ConsumedCapacity, ReturnConsumedCapacity, TransactWriteItem},
+    types::{
+        CancellationReason, ConsumedCapacity, ReturnConsumedCapacity, ReturnValue,
+        TransactWriteItem,
+    },
 };
 use std::{fmt, future::Future, sync::Mutex, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -232,11 +235,27 @@ impl DynamodbStore {
     }
 
     /// Writes one item, and gives the units.
-    pub(super) async fn update(
+    pub(super) async fn update(&self, key: Item, expression: &Expression) -> Result<f64, Trouble> {
+        let written = self.updated(key, expression, ReturnValue::None).await?;
+        Ok(written.0)
+    }
+
+    /// Writes one item, and gives all of it, also what this write left as it was.
+    pub(super) async fn update_and_read(
         &self,
         key: Item,
-        expression: &super::expression::Expression,
-    ) -> Result<f64, Trouble> {
+        expression: &Expression,
+    ) -> Result<Item, Trouble> {
+        let written = self.updated(key, expression, ReturnValue::AllNew).await?;
+        Ok(written.1)
+    }
+
+    async fn updated(
+        &self,
+        key: Item,
+        expression: &Expression,
+        wanted: ReturnValue,
+    ) -> Result<(f64, Item), Trouble> {
         let client = self.client().await;
         let output = client
             .update_item()
@@ -246,12 +265,14 @@ impl DynamodbStore {
             .set_condition_expression(expression.condition())
             .set_expression_attribute_names(expression.names())
             .set_expression_attribute_values(expression.values())
+            .return_values(wanted)
             .return_values_on_condition_check_failure(super::expression::ALL_OLD)
             .return_consumed_capacity(TOTAL)
             .send()
             .await
             .map_err(of_update)?;
-        Ok(self.meter.wrote(output.consumed_capacity()))
+        let units = self.meter.wrote(output.consumed_capacity());
+        Ok((units, output.attributes.unwrap_or_default()))
     }
 
     /// Writes all of these or none, and gives the units.

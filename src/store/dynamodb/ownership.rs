@@ -174,7 +174,8 @@ impl DynamodbStore {
         )))
     }
 
-    /// `None`: the item is not as it was read.
+    /// `None`: the item is not as it was read. What the former owner commits between the read and this
+    /// write is in: the checkpoint is the one that the write finds.
     async fn claim_as_read(
         &self,
         partition: &PartitionName,
@@ -182,9 +183,11 @@ impl DynamodbStore {
         worker: WorkerId,
     ) -> Result<Option<Ownership>, StoreError> {
         let unclean = found.is_some_and(|found| found.worker.is_some());
-        let ownership = Ownership {
+        let epoch = found.map_or(0, |found| found.epoch) + 1;
+        let mut expression = Expression::default();
+        let claim = Ownership {
             worker: Some(worker),
-            epoch: found.map_or(0, |found| found.epoch) + 1,
+            epoch,
             generation: found.map_or(self.generation, |found| found.generation),
             commit: 0,
             content: [0; 16],
@@ -192,32 +195,24 @@ impl DynamodbStore {
                 Some(found) if unclean => found.unclean_claims.saturating_add(1),
                 Some(_) | None => 0,
             },
-            checkpoint: found.and_then(|found| found.checkpoint.clone()),
+            // What is settled stands as it is, and is not written again.
+            checkpoint: None,
             updated_at: super::now_millis(),
         };
-        let mut expression = Expression::default();
-        // What is settled stands as it is, and is not written again.
-        let bare = Ownership {
-            checkpoint: None,
-            ..ownership.clone()
-        };
-        set_all(&mut expression, &bare);
+        set_all(&mut expression, &claim);
         as_read(&mut expression, found);
         let key = self.checkpoint_key(partition);
-        let write = || self.update(key.clone(), &expression);
+        let write = || self.update_and_read(key.clone(), &expression);
         match self.retrying(write).await {
-            Ok(_) => Ok(Some(ownership)),
+            Ok(item) => self.decoded(partition, &item).map(Some),
             Err(Trouble::Condition(there)) => {
                 // Of requests whose answers were lost, one may have landed: nobody else writes this.
                 let there = there
                     .map(|item| self.decoded(partition, &item))
                     .transpose()?;
-                let ours = there.is_some_and(|there| {
-                    there.worker == Some(worker)
-                        && there.epoch == ownership.epoch
-                        && there.commit == 0
-                });
-                Ok(ours.then_some(ownership))
+                Ok(there.filter(|there| {
+                    there.worker == Some(worker) && there.epoch == epoch && there.commit == 0
+                }))
             }
             Err(error) => Err(self.failed(&error)),
         }

@@ -204,6 +204,49 @@ pub(super) async fn claims_at_once_leave_one_owner(bench: &dyn Bench) {
     );
 }
 
+/// A request of the former owner may arrive at any moment of a claim.
+pub(super) async fn a_claim_finds_what_was_committed_last(bench: &dyn Bench) {
+    let p = partition("a/0");
+    let mut former = Owner::of(&bench.open("billing"), &p).await;
+    for _ in 0..20 {
+        let busy = tokio::spawn(async move {
+            let mut last = None;
+            let mut commit = former.next(1);
+            loop {
+                match former.commit(&commit).await {
+                    Ok(_) => {
+                        last = Some(commit.checkpoint);
+                        commit = former.next(former.number + 1);
+                    }
+                    Err(CommitError::NotWritten(_) | CommitError::Unknown(_)) => {}
+                    Err(CommitError::Fenced { .. }) => return last,
+                    Err(other) => panic!("{other}"),
+                }
+                // A store in memory answers at once.
+                tokio::task::yield_now().await;
+            }
+        });
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        let (store, worker) = (bench.open("billing"), worker());
+        let claimed = store.claim(&p, worker).await.expect("claim");
+        let stands = store.ownership(&p).await.expect("read").expect("an item");
+        assert_eq!(claimed.ownership, stands, "what is settled and what stands");
+        let last = busy.await.expect("no panic");
+        if !loses_answers() {
+            assert_eq!(claimed.ownership.checkpoint, last, "acknowledged");
+        }
+        former = Owner {
+            store,
+            partition: p.clone(),
+            fence: Fence {
+                worker,
+                epoch: claimed.ownership.epoch,
+            },
+            number: 0,
+        };
+    }
+}
+
 pub(super) async fn claimed_partitions_are_registered(bench: &dyn Bench) {
     let store = bench.open("billing");
     assert_eq!(store.partitions().await, Ok(Vec::new()));
