@@ -331,8 +331,35 @@ impl DynamodbStore {
     }
 }
 
-/// Whether a canceled transaction is to be sent again: nothing of it fails for good.
+/// Whether a canceled transaction is to be sent again: nothing of it fails for good, as far as can be
+/// told. Where the first item was not looked at, the others say nothing: their conditions may fail
+/// because this very transaction landed, by a request whose answer was lost.
 fn is_not_now(reasons: &[Reason]) -> bool {
     let any = |code| reasons.iter().any(|reason| reason.code == code);
-    any(Code::NotNow) && !any(Code::Condition) && !any(Code::Refused)
+    let first = reasons.first().map(|reason| reason.code);
+    first == Some(Code::NotNow) || any(Code::NotNow) && !any(Code::Condition) && !any(Code::Refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_whose_first_item_was_not_looked_at_says_nothing_of_the_others() {
+        let of = |codes: &[Code]| {
+            let reason = |code: &Code| Reason {
+                code: *code,
+                message: String::new(),
+                item: None,
+            };
+            is_not_now(&codes.iter().map(reason).collect::<Vec<_>>())
+        };
+        assert!(of(&[Code::NotNow, Code::Condition]));
+        assert!(of(&[Code::NotNow, Code::Refused]));
+        assert!(of(&[Code::Sound, Code::NotNow]));
+        assert!(!of(&[Code::Sound, Code::NotNow, Code::Condition]));
+        assert!(!of(&[Code::Condition, Code::NotNow]));
+        assert!(!of(&[Code::Sound, Code::Refused]));
+        assert!(!of(&[]));
+    }
 }

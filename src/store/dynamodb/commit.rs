@@ -186,8 +186,15 @@ impl DynamodbStore {
         match trouble {
             Trouble::Condition(there) => self.admitted(commit, there.as_ref()),
             Trouble::Canceled(reasons) => {
-                if let Some(first) = reasons.first().filter(|r| r.code == Code::Condition) {
-                    return self.admitted(commit, first.item.as_ref());
+                match reasons.first() {
+                    Some(first) if first.code == Code::Condition => {
+                        return self.admitted(commit, first.item.as_ref());
+                    }
+                    // It may be in by an earlier request, and then no other condition holds.
+                    Some(first) if first.code == Code::NotNow => {
+                        return Err(CommitError::NotWritten(told));
+                    }
+                    Some(_) | None => {}
                 }
                 let failed = plan.writes.iter().zip(reasons.iter().skip(1));
                 let failed: Vec<(&Part, &Reason)> = failed
