@@ -150,6 +150,7 @@ suite! {
         old_history_goes
         workers_come_and_go
         forgetting_one_app_spares_the_other
+        tables_of_any_name_are_forgotten
         damage_is_refused_by_name;
 }
 

@@ -18,11 +18,19 @@ const BATCH: usize = 25;
 #[derive(Clone, Debug)]
 pub(super) struct Query {
     pk: String,
-    from: String,
-    to: String,
+    keys: Keys,
     backwards: bool,
     limit: Option<usize>,
     keys_only: bool,
+}
+
+/// Which sort keys.
+#[derive(Clone, Debug)]
+enum Keys {
+    All,
+    Begin(String),
+    /// Both included.
+    Between(String, String),
 }
 
 /// A page, and where the next one begins.
@@ -32,27 +40,29 @@ pub(super) struct Page {
 }
 
 impl Query {
-    /// Sort keys from one to another, both included.
-    pub(super) fn between(pk: String, from: String, to: String) -> Self {
+    fn of(pk: String, keys: Keys) -> Self {
         Self {
             pk,
-            from,
-            to,
+            keys,
             backwards: false,
             limit: None,
             keys_only: false,
         }
     }
 
-    /// Sort keys that begin with this.
+    /// Sort keys from one to another, both included.
+    pub(super) fn between(pk: String, from: String, to: String) -> Self {
+        Self::of(pk, Keys::Between(from, to))
+    }
+
+    /// Sort keys that begin with this, whatever characters follow.
     pub(super) fn begins(pk: String, with: &str) -> Self {
-        Self::between(pk, with.to_owned(), format!("{with}{LAST}"))
+        Self::of(pk, Keys::Begin(with.to_owned()))
     }
 
     /// All under a partition key.
     pub(super) fn all(pk: String) -> Self {
-        // The greatest sort key that there can be takes 1,024 bytes.
-        Self::between(pk, "\0".to_owned(), "\u{10ffff}".repeat(256))
+        Self::of(pk, Keys::All)
     }
 
     /// The highest sort key first.
@@ -88,8 +98,20 @@ impl DynamodbStore {
     ) -> Result<Page, StoreError> {
         let mut keys = Expression::default();
         let pk = keys.compare(PK, "=", text(&query.pk));
-        let (from, to) = (keys.value(text(&query.from)), keys.value(text(&query.to)));
-        let condition = format!("{pk} AND {} BETWEEN {from} AND {to}", keys.name(SK));
+        let condition = match &query.keys {
+            Keys::All => pk,
+            Keys::Begin(with) => {
+                let (sk, with) = (keys.name(SK), keys.value(text(with)));
+                format!("{pk} AND begins_with({sk}, {with})")
+            }
+            Keys::Between(from, to) => {
+                let (from, to) = (keys.value(text(from)), keys.value(text(to)));
+                format!("{pk} AND {} BETWEEN {from} AND {to}", keys.name(SK))
+            }
+        };
+        let wanted = query
+            .keys_only
+            .then(|| format!("{}, {}", keys.name(PK), keys.name(SK)));
         let limit = query.limit.map(|n| i32::try_from(n).unwrap_or(i32::MAX));
         let client = self.client().await;
         let read = || async {
@@ -99,7 +121,7 @@ impl DynamodbStore {
                 .key_condition_expression(&condition)
                 .set_expression_attribute_names(keys.names())
                 .set_expression_attribute_values(keys.values())
-                .set_projection_expression(query.keys_only.then(|| format!("#{PK}, #{SK}")))
+                .set_projection_expression(wanted.clone())
                 .scan_index_forward(!query.backwards)
                 .set_limit(limit)
                 .consistent_read(true)

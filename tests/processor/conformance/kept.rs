@@ -167,6 +167,28 @@ pub(super) async fn forgetting_one_app_spares_the_other(bench: &dyn Bench) {
     assert_eq!(owner.chain(&lane("a")).await, [3, 4]);
 }
 
+pub(super) async fn tables_of_any_name_are_forgotten(bench: &dyn Bench) {
+    let store = bench.open("billing");
+    let mut owner = Owner::of(&store, &partition("a/0")).await;
+    let tables = ["t", "~", "~t", "#", "über", "\u{10ffff}t", " "];
+    let mut commit = owner.next(1);
+    let effects = tables.map(|table| Effect::put(table, "ключ", 1));
+    commit.effects = vec![effects_of("b", 1, effects.to_vec())];
+    assert_eq!(owner.commit(&commit).await, Ok(DONE));
+    for table in tables {
+        let found = store.values(table, None, 9).await.map(|all| all.len());
+        assert_eq!(found, Ok(1), "{table}");
+    }
+    assert_eq!(store.forget().await, Ok(()));
+    for table in tables {
+        assert_eq!(
+            store.values(table, None, 9).await,
+            Ok(Vec::new()),
+            "{table}"
+        );
+    }
+}
+
 fn damaged<T: std::fmt::Debug>(result: Result<T, StoreError>, names: &str) {
     match result {
         Err(StoreError::Damaged(why)) => assert!(why.contains(names), "{names}: {why}"),
