@@ -114,6 +114,7 @@ suite! {
         a_park_is_one_with_its_checkpoint
         a_decision_wins_over_an_older_view
         of_two_decisions_one_is_written
+        of_a_decision_and_a_lanes_end_one_is_written
         a_decision_that_nobody_took_is_replaced
         each_state_offers_its_verbs
         a_decision_is_taken_once_and_by_the_owner

@@ -238,6 +238,8 @@ impl DynamodbStore {
         expression.set("rev", number(item.rev));
         let as_read = expression.compare("rev", "=", number(rev));
         expression.and(&as_read);
+        let stands = expression.is_absent(ENDED);
+        expression.and(&stands);
         let act = HistoryItem {
             at: decision.at,
             what: HistoryEvent::Decided {
@@ -284,6 +286,8 @@ impl DynamodbStore {
         expression.set("rev", number(item.rev));
         let as_read = expression.compare("rev", "=", number(rev));
         expression.and(&as_read);
+        let stands = expression.is_absent(ENDED);
+        expression.and(&stands);
         let mut owned = Expression::default();
         fenced(&mut owned, fence);
         let writes = || {

@@ -126,6 +126,36 @@ pub(super) async fn of_two_decisions_one_is_written(bench: &dyn Bench) {
     );
 }
 
+/// An operator who is told that a lane will be released, skipped or retried is told the truth.
+pub(super) async fn of_a_decision_and_a_lanes_end_one_is_written(bench: &dyn Bench) {
+    let p = partition("a/0");
+    let (store, operator) = (bench.open("billing"), bench.open("billing"));
+    let mut owner = Owner::of(&store, &p).await;
+    let mut frontier = 0;
+    for _ in 0..20 {
+        let stands = park(&mut owner, "a", frontier + 1..=frontier + 2).await;
+        frontier += 2;
+        let mut end = owner.next(frontier);
+        end.lanes = vec![change("a", Some(&stands), None)];
+        let (key, verdict) = (lane("a"), note(Verb::Release));
+        let deciding = operator.decide(&p, &key, stands.rev, &verdict);
+        let (decided, ended) = tokio::join!(deciding, owner.commit(&end));
+        match (&decided, &ended) {
+            (Ok(rev), Err(CommitError::LaneMoved(_))) => {
+                let decided = owner.lane(&lane("a")).await.expect("stands");
+                assert_eq!(decided.rev, *rev);
+                owner.number -= 1;
+                owner
+                    .change(frontier, change("a", Some(&decided), None))
+                    .await;
+            }
+            (Err(DecideError::NoSuchLane { .. }), Ok(_)) => {}
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(owner.lane(&lane("a")).await, None);
+    }
+}
+
 pub(super) async fn a_decision_that_nobody_took_is_replaced(bench: &dyn Bench) {
     let store = bench.open("billing");
     let p = partition("a/0");
