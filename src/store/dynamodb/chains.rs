@@ -268,7 +268,9 @@ impl DynamodbStore {
         let mut passed = Vec::new();
         for item in self.query_all(query).await? {
             let sk = schema::sk_of(&item);
-            if schema::writer_of(&sk).is_none_or(|w| w < made) {
+            // What a commit from this one on wrote is not this one's to judge: where there is any, a
+            // successor came after the head was read, and this commit is refused.
+            if schema::writer_of(&sk).is_none_or(|w| w < made || w >= *writer) {
                 continue;
             }
             let wrong = |wrong: Wrong| {
