@@ -24,11 +24,7 @@ impl Target {
         let is_key = verb != "Put";
         let attributes = body.get(if is_key { "Key" } else { "Item" })?.as_object()?;
         Some(Self {
-            // A name, or the ARN that ends in it.
-            table: table
-                .rsplit_once(":table/")
-                .map_or(table, |(_, name)| name)
-                .to_owned(),
+            table: table_name(table).to_owned(),
             attributes: attributes
                 .iter()
                 .map(|(name, value)| (name.clone(), value.clone()))
@@ -61,6 +57,11 @@ impl Target {
         let mut attributes = key.attributes.iter();
         Some(attributes.all(|(name, value)| item.attributes.get(name) == Some(value)))
     }
+}
+
+/// The name of a table that is given by name, or by the ARN that ends in it.
+pub(crate) fn table_name(table: &str) -> &str {
+    table.rsplit_once(":table/").map_or(table, |(_, name)| name)
 }
 
 /// The first record of a run that may write an item which an earlier one of it writes too. A store

@@ -2,7 +2,10 @@
 //! tables.
 
 use super::schema::Item;
-use crate::effect::{Effect, target::Target};
+use crate::effect::{
+    Effect,
+    target::{Target, table_name},
+};
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, Update,
 };
@@ -37,7 +40,7 @@ pub(super) fn read(effect: &Effect, own: &str) -> Result<Native, String> {
     let body = Body::of(body).map_err(within)?;
     body.required("TableName").map_err(within)?;
     let target = Target::of(effect).ok_or_else(|| within("it names no item".to_owned()))?;
-    if target.table() == own {
+    if target.table() == table_name(own) {
         return Err(within(format!(
             "table `{own}` is lanekeeper's own: use `put`, `add` or `delete` for its values"
         )));
