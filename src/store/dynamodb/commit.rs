@@ -211,7 +211,39 @@ impl DynamodbStore {
             Trouble::Refused { ref code, .. } if code == "ValidationException" => {
                 Err(effects.invalid(commit, told))
             }
-            Trouble::Refused { .. } => Err(CommitError::NotWritten(told)),
+            Trouble::Refused {
+                ref code,
+                ref message,
+            } => Err(self.not_allowed(commit, effects, code, message, told).await),
+        }
+    }
+
+    /// A table is missing, or a permission: the store's own is waited for, a user's is a reason to
+    /// refuse the effects that write there.
+    async fn not_allowed(
+        &self,
+        commit: &Commit,
+        effects: &Effects<'_>,
+        code: &str,
+        message: &str,
+        told: String,
+    ) -> CommitError {
+        match code {
+            "AccessDeniedException" => match effects.of_denied(self, message) {
+                Some(table) => effects.forbidden(commit, &table, code, message),
+                None => CommitError::NotWritten(told),
+            },
+            // The service does not say which table. Where the store's own answers, it is another.
+            "ResourceNotFoundException"
+                if effects.has_natives()
+                    && self.read_ownership(&commit.partition).await.is_ok() =>
+            {
+                effects.invalid(
+                    commit,
+                    format!("a table that it names is missing: {code}: {message}"),
+                )
+            }
+            _ => CommitError::NotWritten(told),
         }
     }
 

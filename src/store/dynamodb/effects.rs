@@ -8,7 +8,7 @@ use super::{
     values::{self, Draft, Write},
 };
 use crate::{
-    effect::Effect,
+    effect::{Effect, target::table_name},
     record::LaneKey,
     store::{Commit, CommitError, RecordEffects, StoreError, rules},
 };
@@ -141,6 +141,38 @@ impl<'c> Effects<'c> {
                 CommitError::Apart(std::iter::once(second).chain(records).collect())
             }
         }
+    }
+
+    pub(super) fn has_natives(&self) -> bool {
+        !self.natives.is_empty()
+    }
+
+    /// The user's table that a denial is about, if it is about one that native effects write.
+    pub(super) fn of_denied(&self, store: &DynamodbStore, message: &str) -> Option<String> {
+        let table = table_denied(message)?;
+        let is_written = self.natives.iter().any(|(_, n)| n.target.table() == table);
+        (is_written && table != table_name(&store.table)).then(|| table.to_owned())
+    }
+
+    /// All that write to a table which may not be written.
+    pub(super) fn forbidden(
+        &self,
+        commit: &Commit,
+        table: &str,
+        code: &str,
+        message: &str,
+    ) -> CommitError {
+        let why =
+            format!("effect `dynamodb`: {code}: {message}: give the role rights on `{table}`");
+        let of_table = self
+            .natives
+            .iter()
+            .filter(|(_, n)| n.target.table() == table);
+        let refused = of_table.filter_map(|(index, _)| {
+            let record = commit.effects.get(*index)?;
+            Some((*index, named(commit, record, &why)))
+        });
+        CommitError::EffectsRefused(first_of_each_lane(commit, refused.collect()))
     }
 
     /// Which records are refused: the values are read and the effects played on them, in order.
@@ -286,4 +318,24 @@ fn told(effect: &Effect, why: &str) -> String {
 
 fn named(commit: &Commit, record: &RecordEffects, why: &str) -> String {
     format!("record `{}/{}`: {why}", commit.partition, record.position)
+}
+
+/// The table that a denial names: `… on resource: arn:aws:dynamodb:…:table/orders because …`.
+fn table_denied(message: &str) -> Option<&str> {
+    let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let named = message.split_once(":table/")?.1;
+    named.split(|c| !sound(c)).next().filter(|t| !t.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::table_denied;
+
+    #[test]
+    fn the_table_of_a_denial_is_read() {
+        let said = "User: arn:aws:iam::1:user/u is not authorized to perform: dynamodb:PutItem on resource: arn:aws:dynamodb:us-east-1:1:table/my.orders-1 because no identity-based policy allows it";
+        assert_eq!(table_denied(said), Some("my.orders-1"));
+        assert_eq!(table_denied("to kms:Decrypt on key/1"), None);
+        assert_eq!(table_denied("on arn:aws:dynamodb:us-east-1:1:table/"), None);
+    }
 }

@@ -95,7 +95,7 @@ async fn what_is_malformed_or_lanekeepers_own_is_refused_by_name() {
     let table = bench.user_table().await;
     let mut owner = owner(&bench).await;
     let own = "lanekeeper-conformance";
-    let cases: [(Value, &str); 7] = [
+    let cases: [(Value, &str); 8] = [
         (
             json!({"Put": {"TableName": own, "Item": {"pk": {"S": "x"}}}}),
             "lanekeeper's own",
@@ -119,6 +119,10 @@ async fn what_is_malformed_or_lanekeepers_own_is_refused_by_name() {
         (
             json!({"Put": {"TableName": table, "Items": {}}}),
             "unknown field `Items`",
+        ),
+        (
+            json!({"Put": {"TableName": "lanekeeper-no-such-table", "Item": {"pk": {"S": "x"}}}}),
+            "a table that it names is missing",
         ),
         // Only the table reads expressions.
         (
