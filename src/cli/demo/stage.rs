@@ -98,7 +98,8 @@ impl Stage<'_> {
             ]
             .iter()
             .any(|standing| view.count(*standing) > 0);
-            let over = view.count(Standing::Done) + view.count(Standing::Skipped);
+            let over = [Standing::Done, Standing::Skipped, Standing::Settled];
+            let over: usize = over.iter().map(|standing| view.count(*standing)).sum();
             let all_known = view.records.len() == self.plan.requests.len();
             let idle = all_known && !moving;
             let valid = |partition: &_, item: &_| {
@@ -117,7 +118,10 @@ impl Stage<'_> {
                 ));
             }
             self.show();
-            if over == self.plan.requests.len() && round.lanes.is_empty() {
+            // What was parked is in no lane any more: it was passed, and the line that says so may have
+            // died with a worker.
+            let parked = self.tail.view.count(Standing::Parked);
+            if idle && over + parked == self.plan.requests.len() && round.lanes.is_empty() {
                 self.process.stop()?;
                 return self.look();
             }
@@ -152,7 +156,7 @@ impl Stage<'_> {
         let view = &self.tail.view;
         let count = |standing| view.count(standing);
         format!(
-            "in flight {:>2}  answered {:>2}  to be retried {:>2}  waiting {:>3}  parked {:>3}  skipped {:>2}  done {:>3} of {}",
+            "in flight {:>2}  answered {:>2}  to be retried {:>2}  waiting {:>3}  parked {:>3}  skipped {:>2}  done {:>3} of {}{}",
             count(Standing::InFlight),
             count(Standing::Answered),
             count(Standing::Failed),
@@ -161,6 +165,10 @@ impl Stage<'_> {
             count(Standing::Skipped),
             count(Standing::Done),
             self.plan.requests.len(),
+            match count(Standing::Settled) {
+                0 => String::new(),
+                settled => format!("  settled without a line {settled}"),
+            },
         )
     }
 

@@ -10,7 +10,7 @@ use crate::{
     audit::Audit,
     cli::{exit::CommandError, output},
     history::{Kind, Line},
-    store::Store,
+    store::{Store, Verb},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -50,6 +50,9 @@ pub(super) struct Facts {
     /// Positions of applied requests by account, in the order of their effects.
     pub(super) applied: BTreeMap<String, Vec<u64>>,
     pub(super) skipped: BTreeSet<u64>,
+    /// Requests that a killed worker answered, or was told to skip, and whose commit has no line:
+    /// it was killed between the two. Accounts and lanes tell what became of them.
+    pub(super) unsaid: BTreeSet<u64>,
     pub(super) tries: Vec<Span>,
     pub(super) repeats: usize,
     pub(super) workers: usize,
@@ -72,6 +75,7 @@ impl Facts {
         let mut facts = Self::default();
         let mut out: BTreeMap<(String, u64), Vec<Span>> = BTreeMap::new();
         let mut answered = BTreeSet::new();
+        let (mut ended_by, mut said) = (BTreeMap::new(), BTreeSet::new());
         let mut last_of: BTreeMap<String, u64> = BTreeMap::new();
         let mut worker_names = BTreeSet::new();
         for line in lines {
@@ -105,6 +109,7 @@ impl Facts {
                 let outcome = line.outcome.as_deref().unwrap_or_default().to_owned();
                 if outcome == "done" {
                     answered.insert(id);
+                    ended_by.insert(id, line.worker.to_string());
                 }
                 for mut span in out.remove(&of).unwrap_or_default() {
                     span.end = line.t;
@@ -113,10 +118,17 @@ impl Facts {
                 }
             } else if line.event == Kind::Effect {
                 facts.applied.entry(account).or_default().push(id);
+                said.insert(id);
             } else if line.event == Kind::Skipped {
                 facts.skipped.insert(id);
+                said.insert(id);
+            } else if line.event == Kind::Decided && line.verb == Some(Verb::Skip) {
+                ended_by.insert(id, line.worker.to_string());
             }
         }
+        let last = lines.last().map(|line| line.worker.as_ref());
+        ended_by.retain(|id, worker| !said.contains(id) && Some(worker.as_str()) != last);
+        facts.unsaid = ended_by.into_keys().collect();
         facts.cut_off(&mut out, &last_of);
         facts.workers = worker_names.len();
         facts
@@ -190,6 +202,11 @@ impl Verdict {
             .collect();
         let total: i64 = balances.values().sum();
         let applied: usize = facts.applied.values().map(Vec::len).sum();
+        let unsaid = facts.unsaid.difference(&invalid).count();
+        let skipped: BTreeSet<u64> = { facts.unsaid.intersection(&invalid) }
+            .chain(&facts.skipped)
+            .copied()
+            .collect();
         let peak = facts.peak();
         let checks = vec![
             check(
@@ -199,22 +216,27 @@ impl Verdict {
                 ),
             ),
             check(
-                facts.skipped == invalid,
+                skipped == invalid,
                 format!(
                     "{} requests were skipped, {} are invalid; they are the same",
-                    facts.skipped.len(),
+                    skipped.len(),
                     invalid.len()
                 ),
             ),
             check(
-                applied == valid
+                applied + unsaid == valid
                     && facts
                         .applied
                         .values()
                         .all(|ids| ids.is_sorted_by(|a, b| a < b)),
                 format!(
-                    "{applied} effects, none twice, in order in each of {} accounts",
-                    facts.applied.len()
+                    "{applied} effects, none twice, in order in each of {} accounts{}",
+                    facts.applied.len(),
+                    match unsaid {
+                        0 => String::new(),
+                        n =>
+                            format!("; {n} more whose worker was killed before it wrote them down"),
+                    }
                 ),
             ),
             check(

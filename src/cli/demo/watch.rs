@@ -1,6 +1,9 @@
 //! The demo's view of what goes on: it reads the history as it grows.
 
-use crate::history::{Kind, Line};
+use crate::{
+    history::{Kind, Line},
+    position::Position,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
@@ -31,6 +34,9 @@ pub(super) enum Standing {
     Parked,
     Done,
     Skipped,
+    /// A checkpoint says that it is behind us, and no line of its own does: the worker was killed
+    /// between the commit and the line. It was passed, or a lane in the store holds it.
+    Settled,
 }
 
 impl View {
@@ -41,12 +47,18 @@ impl View {
 
     fn line(&mut self, line: &Line<'_>) {
         if line.event == Kind::Opened && self.workers.insert(line.worker.to_string()) {
-            // Whatever ran in the worker before it died with it.
+            // Whatever ran in the worker before it, or was to run again, died with it.
             for standing in self.records.values_mut() {
-                if matches!(standing, Standing::InFlight | Standing::Answered) {
+                if matches!(
+                    standing,
+                    Standing::InFlight | Standing::Answered | Standing::Failed
+                ) {
                     *standing = Standing::Waiting;
                 }
             }
+        }
+        if line.event == Kind::Committed {
+            self.settle(line);
         }
         let standing = standing(line);
         self.parks += u64::from(line.event == Kind::Parked);
@@ -61,6 +73,23 @@ impl View {
             );
             if !over {
                 self.records.insert(key, standing);
+            }
+        }
+    }
+    /// What waits although a commit says that it is settled.
+    fn settle(&mut self, line: &Line<'_>) {
+        let (Some(partition), Some(to)) = (&line.partition, &line.settled_to) else {
+            return;
+        };
+        let open = line.open.as_deref().unwrap_or_default();
+        for ((of, position), standing) in &mut self.records {
+            if *standing == Standing::Waiting
+                && of == partition
+                && let Ok(position) = position.parse::<Position>()
+                && position <= *to
+                && !open.contains(&position)
+            {
+                *standing = Standing::Settled;
             }
         }
     }
@@ -149,5 +178,32 @@ mod tests {
         assert_eq!(stands(line("started", "")), Some(Standing::InFlight));
         assert_eq!(stands(ended("done")), Some(Standing::Answered));
         assert_eq!(stands(line("done", "")), Some(Standing::Done));
+    }
+
+    #[test]
+    fn what_a_killed_worker_committed_without_a_word_is_settled() {
+        let mut view = View::default();
+        let mut line = |worker: &str, rest: &str| {
+            let text = format!(r#"{{"t":1,"seq":1,"worker":"{worker}","partition":"p",{rest}}}"#);
+            view.line(&serde_json::from_str(&text).expect("a line"));
+            view.records.values().copied().collect::<Vec<_>>()
+        };
+        line("a", r#""event":"opened""#);
+        for position in ["7", "8", "9"] {
+            line(
+                "a",
+                &format!(r#""position":"{position}","event":"fetched""#),
+            );
+        }
+        line("a", r#""position":"7","event":"started""#);
+        line("a", r#""position":"7","event":"ended","outcome":"done""#);
+        let killed = line("b", r#""event":"opened""#);
+        assert_eq!(killed, [Standing::Waiting; 3]);
+        let claimed = line("b", r#""event":"committed","settled_to":"8","open":["8"]"#);
+        let expected = [Standing::Settled, Standing::Waiting, Standing::Waiting];
+        assert_eq!(claimed, expected);
+        // One that a chain holds runs yet.
+        let drained = line("b", r#""position":"7","event":"started""#);
+        assert_eq!(drained[0], Standing::InFlight);
     }
 }
