@@ -113,8 +113,11 @@ impl Processor {
                 let wait = CLAIM_AGAIN_MIN
                     .saturating_mul(1 << claiming.calls.min(10))
                     .min(CLAIM_AGAIN_MAX);
+                // As with commits: not each of them, of each partition, for as long as it lasts.
+                if claiming.calls == 0 || claiming.calls.is_multiple_of(16) {
+                    tracing::warn!(%partition, calls = claiming.calls + 1, "claim is repeated: {error}");
+                }
                 claiming.calls += 1;
-                tracing::warn!(%partition, "claim is repeated: {error}");
                 self.claim(partition, wait);
                 return;
             }
