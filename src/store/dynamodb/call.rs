@@ -216,7 +216,7 @@ impl DynamodbStore {
         F: Future<Output = Result<T, Trouble>>,
     {
         let deadline = Instant::now() + DEADLINE;
-        let mut wait = WAIT_MIN;
+        let (mut wait, mut unknown) = (WAIT_MIN, None);
         loop {
             let error = match once().await {
                 Err(error @ (Trouble::NotNow(_) | Trouble::Unknown(_))) => error,
@@ -225,9 +225,13 @@ impl DynamodbStore {
                 }
                 result => return result,
             };
+            if matches!(error, Trouble::Unknown(_)) {
+                unknown = Some(error.clone());
+            }
             let pause = wait.mul_f64(fastrand::f64());
             if Instant::now() + pause >= deadline {
-                return Err(error);
+                // An earlier one may be written, whatever the last one was told.
+                return Err(unknown.unwrap_or(error));
             }
             sleep(pause).await;
             wait = (wait * 2).min(WAIT_MAX);

@@ -161,6 +161,12 @@ impl DynamodbStore {
             };
             // Behind the claim: no former owner can write one any more.
             let lanes = self.read_lanes(partition).await?;
+            // An operator's rewind changes lanes and checkpoint together, and leaves the worker named:
+            // what was read before and behind one does not go together.
+            let stands = self.read_ownership(partition).await?;
+            if stands.is_some_and(|o| o.worker == Some(worker) && o.epoch > ownership.epoch) {
+                continue;
+            }
             self.sweep_ended(partition).await;
             return Ok(Claimed {
                 ownership,
@@ -252,8 +258,8 @@ impl DynamodbStore {
     }
 }
 
-/// The condition that the item is as it was read, as far as claims and rewinds go.
-pub(super) fn as_read(expression: &mut Expression, found: Option<&Ownership>) {
+/// The condition that nobody claimed the item or took it back since it was read.
+fn as_read(expression: &mut Expression, found: Option<&Ownership>) {
     let Some(found) = found else {
         let absent = expression.is_absent(schema::PK);
         return expression.and(&absent);
