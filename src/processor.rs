@@ -18,6 +18,7 @@ mod owned;
 mod ownership;
 mod refusals;
 mod report;
+mod room;
 mod settings;
 mod sources;
 mod tries;

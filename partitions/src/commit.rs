@@ -129,22 +129,35 @@ impl<R: Item> Engine<R> {
     ///
     /// When the partition is not assigned or has a commit out.
     pub fn begin_commit(&mut self, partition: PartitionId, with: &[Ticket]) -> Snapshot<'_, R> {
+        self.begin_commit_within(partition, with, usize::MAX)
+    }
+
+    /// As [`Engine::begin_commit`], with at most so many [`Snapshot::drained`] beside those of lanes that
+    /// `with` changes: a store may take no more items at once. Chains that ran furthest come first, the
+    /// others wait for a later commit, and what they passed counts as unflushed until then.
+    ///
+    /// # Panics
+    ///
+    /// When the partition is not assigned or has a commit out.
+    pub fn begin_commit_within(
+        &mut self,
+        partition: PartitionId,
+        with: &[Ticket],
+        chains_max: usize,
+    ) -> Snapshot<'_, R> {
         let slot = self.slot(partition);
         assert!(
             slot.is_some(),
             "a commit of a partition that is not assigned"
         );
         let slot = slot.unwrap_or_default();
-        let part = &mut self.partitions[slot as usize];
+        let part = &self.partitions[slot as usize];
         assert!(
             part.commit.is_none(),
             "a partition has one commit out at most"
         );
-        for &at in &part.asides {
-            if let Some(chain) = self.lanes[at].chain_mut() {
-                chain.carried = chain.passed;
-            }
-        }
+        let waiting = self.carry(slot, with, chains_max);
+        let part = &self.partitions[slot as usize];
         let mut tickets = Vec::with_capacity(with.len());
         let mut settled_to = part.window.settled_to.clone();
         for &ticket in with {
@@ -170,11 +183,42 @@ impl<R: Item> Engine<R> {
         let retracts = self.is_retracting(partition);
         let part = &mut self.partitions[slot as usize];
         part.commit = Some(Commit {
-            unflushed: part.unflushed,
+            unflushed: part.unflushed.saturating_sub(waiting),
             tickets,
             retracts,
         });
         self.snapshot(slot, settled_to)
+    }
+
+    /// Has the commit carry how far chains have run; gives the records of those that wait.
+    fn carry(&mut self, slot: u32, with: &[Ticket], chains_max: usize) -> u64 {
+        let part = &self.partitions[slot as usize];
+        let mut changed: Vec<u32> = { with.iter() }
+            .filter_map(|&ticket| self.tickets.find(ticket))
+            .map(|at| self.tickets.get(at).lane)
+            .collect();
+        changed.sort_unstable();
+        let mut others: Vec<(u64, u32)> = Vec::new();
+        for &at in &part.asides {
+            let Some(chain) = self.lanes[at].chain_mut() else {
+                continue;
+            };
+            if changed.binary_search(&at).is_ok() {
+                chain.carried = chain.passed;
+            } else if chain.passed.records > 0 {
+                others.push((chain.passed.records, at));
+            }
+        }
+        others.sort_unstable_by(|one, other| other.cmp(one));
+        let mut waiting = 0;
+        for (n, (records, at)) in others.into_iter().enumerate() {
+            if n >= chains_max {
+                waiting += records;
+            } else if let Some(chain) = self.lanes[at].chain_mut() {
+                chain.carried = chain.passed;
+            }
+        }
+        waiting
     }
 
     fn snapshot(&self, slot: u32, settled_to: Option<R::Position>) -> Snapshot<'_, R> {

@@ -2,6 +2,7 @@
 
 use super::{
     Processor,
+    room::first_beyond,
     tries::{Ended, Out},
 };
 use crate::{
@@ -102,21 +103,21 @@ impl Processor {
         } = answer;
         let mut done = done.min(n);
         let mut failure = failure.filter(|_| done < n);
+        // What still runs does so whatever becomes of the answer.
+        let unknown_end = failure.as_ref().and_then(|f| f.unknown_end);
+        let quarantine = unknown_end.unwrap_or_default();
         if let Some((of, why)) = first_unsound(&effects, done) {
             // What came before it stands, what came after it was never answered.
             effects.retain(|(k, _)| *k < of);
             done = of;
             failure = Some(Failure::reject(why));
         }
-        if let Some(of) = first_overlap(&effects) {
+        let beyond = first_beyond(&effects, self.store.bounds());
+        if let Some(of) = first_overlap(&effects).into_iter().chain(beyond).min() {
             effects.retain(|(k, _)| *k < of);
             done = of;
             failure = None;
         }
-        let quarantine = failure
-            .as_ref()
-            .and_then(|f| f.unknown_end)
-            .unwrap_or_default();
         let (rest, outcome) = match &failure {
             None if done == n => (Rest::Nothing, "done"),
             None => (Rest::Untried, "untried"),

@@ -1,6 +1,9 @@
 //! What a commit writes of lanes and effects, from the engine's changes.
 
-use super::owned::{Owned, Waiting};
+use super::{
+    owned::{Owned, Waiting},
+    room::{Beside, item_of, new_items, weight},
+};
 use crate::{
     effect::Effect,
     position::Position,
@@ -27,8 +30,12 @@ pub(super) struct Draft {
     pub(super) effects_of: Vec<(Ticket, u32)>,
 }
 
-/// The waiting changes that fit into one commit, in their order.
-pub(super) fn choose(engine: &Engine<Record>, owned: &Owned, bounds: CommitBounds) -> Vec<Waiting> {
+/// The waiting changes that fit into one commit, in their order, and what goes beside them.
+pub(super) fn choose(
+    engine: &Engine<Record>,
+    owned: &Owned,
+    bounds: CommitBounds,
+) -> (Vec<Waiting>, Beside) {
     let mut chosen = Vec::new();
     let (mut items, mut bytes) = (0, 0);
     let mut touched = HashSet::new();
@@ -45,7 +52,8 @@ pub(super) fn choose(engine: &Engine<Record>, owned: &Owned, bounds: CommitBound
             .map_or(&[][..], Vec::as_slice);
         let (more_items, more_bytes) = match waiting.change {
             Change::Effects => (
-                new_items(&touched, effects),
+                // Out of a chain they move its head, too.
+                new_items(&touched, effects) + usize::from(is_held(engine, owned, waiting)),
                 effects.iter().map(|(_, e)| weight(e)).sum(),
             ),
             Change::Append | Change::Park => (
@@ -80,37 +88,13 @@ pub(super) fn choose(engine: &Engine<Record>, owned: &Owned, bounds: CommitBound
         touched.extend(effects.iter().filter_map(|(_, effect)| item_of(effect)));
         chosen.push(waiting);
     }
-    chosen
+    let beside = Beside::new(owned, items, bounds);
+    (chosen, beside)
 }
 
-/// Items that effects write and that none before them writes.
-fn new_items(touched: &HashSet<(&str, &str)>, effects: &[(usize, Effect)]) -> usize {
-    let items = effects.iter().map(|(_, effect)| item_of(effect));
-    let natives = items.clone().filter(Option::is_none).count();
-    let new: HashSet<_> = items
-        .flatten()
-        .filter(|item| !touched.contains(item))
-        .collect();
-    natives + new.len()
-}
-
-/// The value that an effect writes; of a native one only the store knows.
-fn item_of(effect: &Effect) -> Option<(&str, &str)> {
-    match effect {
-        Effect::Put(_) | Effect::Add(_) | Effect::Delete(_) => Some(effect.target()),
-        Effect::Dynamodb(_) | Effect::Sqlite(_) => None,
-    }
-}
-
-fn weight(effect: &Effect) -> u64 {
-    let size = |value: &serde_json::Value| value.to_string().len() as u64;
-    64 + match effect {
-        Effect::Put(e) => size(&e.value) + (e.table.len() + e.key.len()) as u64,
-        Effect::Add(e) => (e.table.len() + e.key.len()) as u64,
-        Effect::Delete(e) => (e.table.len() + e.key.len()) as u64,
-        Effect::Dynamodb(value) => size(value),
-        Effect::Sqlite(e) => e.sql.len() as u64 + e.params.iter().map(size).sum::<u64>(),
-    }
+fn is_held(engine: &Engine<Record>, owned: &Owned, waiting: Waiting) -> bool {
+    let lane = engine.lane_key(waiting.lane).and_then(LaneKey::from_bytes);
+    !owned.lanes.is_empty() && lane.is_some_and(|lane| owned.lanes.contains_key(&lane))
 }
 
 /// What the commit writes for these changes.
@@ -119,7 +103,7 @@ pub(super) fn draft(
     owned: &Owned,
     tickets: &[Waiting],
     moved: &[Moved],
-    clear: &[LaneKey],
+    (clear, beside): (&[LaneKey], &Beside),
     wall: i64,
     record_bytes: usize,
 ) -> Draft {
@@ -139,7 +123,7 @@ pub(super) fn draft(
             apply(change, engine, owned, *waiting, wall, record_bytes);
         }
     }
-    for lane in &owned.missing {
+    for lane in owned.missing.iter().take(beside.missing) {
         lanes
             .entry(lane.clone())
             .or_insert_with(|| unchanged(owned, lane));

@@ -123,16 +123,17 @@ impl Processor {
     /// Builds the next commit of a partition.
     fn begin(&mut self, id: PartitionId) -> Option<Arc<Commit>> {
         let owned = self.partitions.get_mut(&id)?;
-        let chosen = changes::choose(&self.engine, owned, self.store.bounds());
+        let (chosen, beside) = changes::choose(&self.engine, owned, self.store.bounds());
         let tickets: Vec<Ticket> = chosen.iter().map(|w| w.ticket).collect();
-        let (mut checkpoint, moved) = snapshot(&mut self.engine, id, &tickets, owned);
-        let clear = std::mem::take(&mut owned.clear);
+        let (mut checkpoint, moved) =
+            snapshot(&mut self.engine, id, (&tickets, beside.chains), owned);
+        let clear: Vec<LaneKey> = owned.clear.drain(..beside.clear).collect();
         let draft = changes::draft(
             &self.engine,
             owned,
             &chosen,
             &moved,
-            &clear,
+            (&clear, &beside),
             self.clock.wall_millis(),
             self.store.bounds().record_bytes,
         );
@@ -338,10 +339,10 @@ fn owned_kept(partitions: &BTreeMap<PartitionId, Owned>, id: PartitionId) -> Dur
 fn snapshot(
     engine: &mut partitions::Engine<crate::record::Record>,
     id: PartitionId,
-    tickets: &[Ticket],
+    (tickets, chains_max): (&[Ticket], usize),
     owned: &Owned,
 ) -> (Checkpoint, Vec<Moved>) {
-    let snapshot = engine.begin_commit(id, tickets);
+    let snapshot = engine.begin_commit_within(id, tickets, chains_max);
     let moved = snapshot
         .drained()
         .map(|d| Moved {

@@ -9,7 +9,7 @@ use lanekeeper::{
     handler::Failure,
     processor::Settings,
     store::{
-        LaneState,
+        CommitBounds, LaneState, Verb,
         memory::{Call, Memory, Weather},
     },
 };
@@ -91,6 +91,44 @@ async fn g6_effects_that_the_store_takes_only_apart_go_one_commit_after_the_othe
     let together = commits.iter().map(|(_, commit)| commit.effects.len()).max();
     assert!(together > Some(1), "tried together first: {commits:?}");
     assert_eq!(world.called().len(), 5, "nothing runs again");
+    worker.drain().await;
+    world.holds();
+}
+
+#[tokio::test(start_paused = true)]
+async fn g5_no_commit_moves_more_chains_than_it_may_hold() {
+    const LANES: u64 = 12;
+    let bounds = CommitBounds {
+        items: 4,
+        bytes: 1 << 20,
+        record_bytes: 1 << 16,
+    };
+    let memory = Memory::new("directed").with_bounds(bounds);
+    let world = World::over(memory, |tried| match (tried.position, tried.nth) {
+        (1..=LANES, 1) => Act::fails(Failure::reject("not yet")),
+        _ => Act::done(),
+    });
+    let keys: Vec<String> = (0..LANES).map(|n| format!("k{n}")).collect();
+    world.append((1..=LANES * 5).map(|n| (n, keys[(n % LANES) as usize].as_str())));
+    let mut rules = settings();
+    rules.failure.then = Then::Park;
+    let worker = world.start(Seat::new(1, rules));
+    let whole = |w: &World, key: &String| w.item(key).is_some_and(|item| item.count == 5);
+    world
+        .until("all chains", |w| keys.iter().all(|key| whole(w, key)))
+        .await;
+    for key in &keys {
+        let item = world.item(key).expect("it is parked");
+        world.decide(&item, Verb::Release).await.expect("decided");
+    }
+    world
+        .until("their end", |w| {
+            keys.iter().all(|key| w.item(key).is_none())
+        })
+        .await;
+    let most = world.commits().iter().map(|(_, c)| c.lanes.len()).max();
+    assert!(most <= Some(bounds.items), "{most:?} lanes in a commit");
+    assert_eq!(world.calls().len() as u64, LANES * 6, "nothing runs again");
     worker.drain().await;
     world.holds();
 }
