@@ -40,6 +40,9 @@ pub struct Memory {
     bounds: CommitBounds,
     shares_commits: bool,
     items_once: bool,
+    claims_in_steps: bool,
+    /// A request of this handle arrives after its sender has given up on it.
+    is_late: bool,
     write_units: f64,
 }
 
@@ -72,6 +75,8 @@ impl Memory {
             },
             shares_commits: false,
             items_once: false,
+            claims_in_steps: false,
+            is_late: false,
             write_units: 0.0,
         }
     }
@@ -116,6 +121,14 @@ impl Memory {
     #[must_use]
     pub fn with_items_once(mut self) -> Self {
         self.items_once = true;
+        self
+    }
+
+    /// The same store, whose claims are several requests, as DynamoDB's are: the item is read, then
+    /// written if it is as it was read, then the lanes are read.
+    #[must_use]
+    pub fn with_claims_in_steps(mut self) -> Self {
+        self.claims_in_steps = true;
         self
     }
 
@@ -192,7 +205,8 @@ impl Memory {
             Fate::Sound | Fate::AnswerLost => {}
             Fate::Refused => return lost(Lost::Before(REFUSED)),
             Fate::Late(by) => {
-                let late = self.clone();
+                let mut late = self.clone();
+                late.is_late = true;
                 tokio::spawn(async move {
                     pause(by).await;
                     if late
@@ -245,7 +259,11 @@ impl Memory {
         });
         self.count(|c| match &outcome {
             Ok(committed) if committed.repeated => c.repeated += 1,
-            Err(CommitError::Fenced { .. }) => c.fenced += 1,
+            Err(CommitError::Fenced { found, .. }) => {
+                c.fenced += 1;
+                let succeeded = found.1 > commit.fence.epoch;
+                c.late_behind_a_successor += u64::from(self.is_late && succeeded);
+            }
             Err(CommitError::OtherContent { .. }) => c.other_content += 1,
             Err(CommitError::LaneMoved(_)) => c.lane_moved += 1,
             Err(CommitError::EffectsRefused(_)) => c.effects_refused += 1,

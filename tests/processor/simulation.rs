@@ -6,6 +6,7 @@
 
 mod chaos;
 mod counters;
+mod dynamodb;
 mod log;
 mod operators;
 mod passed;
@@ -116,6 +117,9 @@ fn canaries_are_caught() {
         Canary::CleanClaim,
         Canary::ShortChain,
         Canary::TailFirst,
+        Canary::StaleClaim,
+        Canary::ItemTwice,
+        Canary::LandsLate,
     ] {
         let caught = (0..200).find(|seed| !play(*seed, Some(canary), false).problems.is_empty());
         println!("{canary:?}: caught by seed {caught:?}");

@@ -83,6 +83,21 @@ impl Contents {
         let found = self.ownership(partition)?;
         let lanes = self.lanes(partition)?;
         let unclean = found.as_ref().and_then(|found| found.worker);
+        Ok(Claimed {
+            ownership: self.claimed_by(partition, worker, found, now),
+            unclean,
+            lanes,
+        })
+    }
+
+    fn claimed_by(
+        &mut self,
+        partition: &PartitionName,
+        worker: WorkerId,
+        found: Option<Ownership>,
+        now: i64,
+    ) -> Ownership {
+        let unclean = found.as_ref().and_then(|found| found.worker);
         let unclean_claims = found.as_ref().map_or(0, |found| found.unclean_claims);
         let ownership = Ownership {
             worker: Some(worker),
@@ -96,11 +111,23 @@ impl Contents {
         };
         self.ownerships.insert(partition.clone(), ownership.clone());
         self.registry.insert(partition.clone());
-        Ok(Claimed {
-            ownership,
-            unclean,
-            lanes,
-        })
+        ownership
+    }
+
+    /// `None`: the item is not as it was read.
+    pub(super) fn claim_as_read(
+        &mut self,
+        partition: &PartitionName,
+        worker: WorkerId,
+        read: Option<Ownership>,
+        now: i64,
+    ) -> Result<Option<Ownership>, StoreError> {
+        let found = self.ownership(partition)?;
+        let key = |item: &Option<Ownership>| item.as_ref().map(|o| (o.worker, o.epoch, o.commit));
+        if key(&found) != key(&read) {
+            return Ok(None);
+        }
+        Ok(Some(self.claimed_by(partition, worker, read, now)))
     }
 
     /// The checkpoint item, if the fence holds.

@@ -95,6 +95,10 @@ pub struct Counters {
     pub conflicts: u64,
     /// Late writes that arrived, whatever they found there.
     pub landed_late: u64,
+    /// Commits that arrived late, behind a successor's claim, and were refused for it.
+    pub late_behind_a_successor: u64,
+    /// Claims that began anew, since the item was not as it was read.
+    pub claims_overtaken: u64,
 }
 
 /// What a write locks for as long as the store works on it.

@@ -8,6 +8,46 @@ use super::{
 };
 use crate::store::{AsRead, Rewind, RewindError};
 
+/// How often a claim begins anew because another write came first.
+const CLAIMS: usize = 50;
+
+impl Memory {
+    async fn claim_in_steps(
+        &self,
+        partition: &PartitionName,
+        worker: WorkerId,
+    ) -> Result<Claimed, StoreError> {
+        for _ in 0..CLAIMS {
+            let read = self.ownership(partition).await?;
+            let weather = self.weather(&Call::Claim(partition, worker));
+            let touched = (false, vec![Item::Checkpoint(partition.clone())]);
+            let (name, as_read) = (partition.clone(), read.clone());
+            let write = move |this: &Self| {
+                let now = (this.wall)();
+                this.within(|contents| contents.claim_as_read(&name, worker, as_read, now))
+            };
+            let claimed = self.write(weather, touched, write, |lost| Err(lost.into()));
+            let Some(ownership) = claimed.await? else {
+                self.count(|c| c.claims_overtaken += 1);
+                continue;
+            };
+            let lanes = self.lanes(partition).await?;
+            let stands = self.ownership(partition).await?;
+            if stands.is_some_and(|o| o.worker == Some(worker) && o.epoch > ownership.epoch) {
+                continue;
+            }
+            return Ok(Claimed {
+                ownership,
+                unclean: read.and_then(|read| read.worker),
+                lanes,
+            });
+        }
+        Err(StoreError::OutOfReach(format!(
+            "store in memory: {partition} was written by others {CLAIMS} times while this worker claimed it"
+        )))
+    }
+}
+
 impl Store for Memory {
     fn describe(&self) -> String {
         format!("store in memory, app `{}`", self.app)
@@ -30,6 +70,9 @@ impl Store for Memory {
         partition: &'a PartitionName,
         worker: WorkerId,
     ) -> BoxFuture<'a, Result<Claimed, StoreError>> {
+        if self.claims_in_steps {
+            return Box::pin(self.claim_in_steps(partition, worker));
+        }
         let weather = self.weather(&Call::Claim(partition, worker));
         let touched = (false, vec![Item::Checkpoint(partition.clone())]);
         let partition = partition.clone();

@@ -3,7 +3,7 @@
 
 use super::{
     counters::Counters,
-    operators,
+    dynamodb, operators,
     plan::Plan,
     rewinds,
     store::Canary,
@@ -19,7 +19,8 @@ use lanekeeper::{
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, task::JoinError};
 
-/// Once healed, everything must have come to rest by then.
+/// Once healed, everything must have come to rest by then; and once every owner has looked whether an
+/// operator went back.
 const REST_WITHIN: Duration = Duration::from_secs(240);
 /// A step of the world.
 const STEP: Duration = Duration::from_millis(50);
@@ -394,7 +395,8 @@ impl World {
 
     /// Goes on without faults until everything has come to rest; `false`: it does not.
     async fn rest(&mut self) -> bool {
-        let until = now() + REST_WITHIN;
+        let looks = (self.shared.plan.dynamodb).map_or(Duration::ZERO, |_| dynamodb::LOOKS_EVERY);
+        let until = now() + REST_WITHIN + looks;
         let mut rested_at = None;
         while now() < until {
             self.step();

@@ -50,6 +50,20 @@ counters! {
     conflicts,
     /// Requests that arrived after their sender had given up on them.
     landed_late,
+    /// Commits that did so behind a successor's claim, and were refused for it.
+    late_behind_a_successor,
+    /// Claims that began anew, since the checkpoint item was written after they had read it.
+    claims_overtaken,
+    /// Histories whose store acts as the one in DynamoDB.
+    as_dynamodb,
+    /// There: commits with effects on one item, of which all but the first were asked to go apart.
+    apart,
+    /// Commits that cost so much that the next one waited longer.
+    stretched,
+    /// Changes and effects that were too large for any commit.
+    too_large,
+    /// Commits that landed at a repeat within one call.
+    sent_again,
     /// Claims that found another worker, and waited for its tries to end.
     unclean_claims_waited,
     /// Tries that killed their worker.

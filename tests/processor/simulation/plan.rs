@@ -1,6 +1,7 @@
 //! What a seed stands for: settings, records, and which faults come how often. Each history draws its
 //! own weights (swarm), since all faults at once hide what one of them alone would show.
 
+use super::dynamodb::Rules;
 use fastrand::Rng;
 use lanekeeper::{
     processor::{CUT_AT, Settings},
@@ -28,8 +29,10 @@ pub(super) struct Plan {
     pub(super) mended: bool,
     /// One call to the store carries the commits of many partitions.
     pub(super) shares: bool,
-    /// A commit holds few items, and each of them once.
+    /// A commit holds few items.
     pub(super) tight: bool,
+    /// The store acts as the one in DynamoDB; `None`: as the one in SQLite.
+    pub(super) dynamodb: Option<Rules>,
     /// The source seeks from open record to open record.
     pub(super) seeks: bool,
     /// A target that is down lets some calls hang instead of refusing them.
@@ -113,9 +116,10 @@ impl Plan {
         }
         let mut faults = faults(&mut rng);
         faults.rewind = at_times(seed ^ 0x8ac4, 26, 0.5);
-        Self {
+        let local = settings.settle == Some(Duration::ZERO) && rng.bool();
+        let mut plan = Self {
             seed,
-            local: settings.settle == Some(Duration::ZERO) && rng.bool(),
+            local,
             settings,
             slots: rng.usize(2..=3),
             logs,
@@ -127,7 +131,11 @@ impl Plan {
             seeks: rng.bool(),
             shares: rng.bool(),
             tight: rng.bool(),
-        }
+            dynamodb: None,
+        };
+        plan.dynamodb = Rules::draw(seed, plan.tight);
+        plan.shares &= plan.dynamodb.is_none();
+        plan
     }
 }
 

@@ -1,19 +1,27 @@
 //! The store as one incarnation sees it: weather by the plan, what cannot be seen from outside
 //! counted, and on demand a bug that must be caught.
 
-use super::{counters::Counters, world::Shared};
+use super::{
+    counters::Counters,
+    dynamodb,
+    world::{Shared, lock},
+};
 use futures_util::{FutureExt, future::BoxFuture};
 use lanekeeper::{
     Position, Record,
     record::{Assignment, LaneKey, PartitionName},
     store::{
-        AsRead, Claimed, Commit, CommitBounds, CommitError, Committed, ContentId, DecideError,
-        DecisionNote, Fence, HistoryItem, LaneItem, LaneState, Ownership, Rewind, RewindError,
-        Store, StoreError, Verb, WorkerId, WorkerItem,
+        AsRead, Claimed, Commit, CommitBounds, CommitError, Committed, Consumed, ContentId,
+        DecideError, DecisionNote, Fence, HistoryItem, LaneItem, LaneState, Ownership, Rewind,
+        RewindError, Store, StoreError, Verb, WorkerId, WorkerItem,
         memory::{Call, Fate, Memory, Weather},
     },
 };
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 /// A bug that is planted, to see that it is caught.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,12 +38,20 @@ pub(super) enum Canary {
     ShortChain,
     /// A chain's tail moves before its segment is written, and the process dies in between.
     TailFirst,
+    /// What a claim takes up was read before it, and an owner committed in between.
+    StaleClaim,
+    /// A commit may write an item twice, and the last of the writes is the one that stands.
+    ItemTwice,
+    /// A commit of which nobody knows arrives late, and is taken although a successor has claimed.
+    LandsLate,
 }
 
 /// An incarnation's handle.
 pub(super) struct Seat {
     pub(super) shared: Arc<Shared>,
     pub(super) inner: Memory,
+    /// What the requests of this handle consumed.
+    pub(super) consumed: Mutex<Consumed>,
 }
 
 impl Seat {
@@ -45,34 +61,26 @@ impl Seat {
             of.upgrade()
                 .map_or_else(Weather::default, |shared| weather(&shared, call))
         };
+        let mut inner = shared.store.clone().with_faults(weather);
+        if let Some(rules) = shared.plan.dynamodb {
+            inner = inner.with_bounds(rules.bounds).with_claims_in_steps();
+        }
         Self {
             shared: Arc::clone(shared),
-            inner: shared.store.clone().with_faults(weather),
+            inner,
+            consumed: Mutex::default(),
         }
     }
 
-    fn has(&self, canary: Canary) -> bool {
+    pub(super) fn has(&self, canary: Canary) -> bool {
         self.shared.canary == Some(canary)
     }
 
     /// The commit as the bug sends it; `None`: it does not.
     fn spoilt(&self, commit: &Commit) -> Option<Commit> {
         let mut commit = commit.clone();
-        if self.has(Canary::NoFence)
-            && let Some(found) = self
-                .shared
-                .store
-                .snapshot()
-                .ownerships
-                .get(&commit.partition)
-            && let Some(worker) = found.worker
-            && found.epoch != commit.fence.epoch
-        {
-            commit.fence = Fence {
-                worker,
-                epoch: found.epoch,
-            };
-            commit.number = found.commit + 1;
+        if self.has(Canary::NoFence) {
+            usurps(&self.shared, &mut commit);
         }
         if self.has(Canary::SettlesOpen) && self.shared.chance(0.05) {
             commit.checkpoint.open = Default::default();
@@ -122,14 +130,28 @@ impl Seat {
             Err(CommitError::Fenced { .. }) => count(|c| c.fenced += 1),
             Err(CommitError::LaneMoved(_)) => count(|c| c.lanes_moved += 1),
             Err(CommitError::EffectsRefused(_)) => count(|c| c.effects_refused += 1),
+            Err(CommitError::Apart(_)) => count(|c| c.apart += 1),
+            Err(CommitError::TooLarge { .. }) => count(|c| c.too_large += 1),
             Err(
-                CommitError::TooLarge { .. }
-                | CommitError::Apart(_)
-                | CommitError::NotWritten(_)
+                CommitError::NotWritten(_)
                 | CommitError::OtherContent { .. }
                 | CommitError::Damaged(_),
             ) => {}
         }
+    }
+}
+
+/// A stale owner's commit passes for the successor's next one.
+pub(super) fn usurps(shared: &Shared, commit: &mut Commit) {
+    if let Some(found) = shared.store.snapshot().ownerships.get(&commit.partition)
+        && let Some(worker) = found.worker
+        && found.epoch != commit.fence.epoch
+    {
+        commit.fence = Fence {
+            worker,
+            epoch: found.epoch,
+        };
+        commit.number = found.commit + 1;
     }
 }
 
@@ -180,7 +202,7 @@ impl Store for Seat {
 
     fn bounds(&self) -> CommitBounds {
         let bounds = self.inner.bounds();
-        if !self.shared.plan.tight {
+        if !self.shared.plan.tight || self.shared.plan.dynamodb.is_some() {
             return bounds;
         }
         CommitBounds {
@@ -191,7 +213,24 @@ impl Store for Seat {
     }
 
     fn beats_every(&self) -> Duration {
-        self.inner.beats_every()
+        match self.shared.plan.dynamodb {
+            Some(_) => dynamodb::BEATS_EVERY,
+            None => self.inner.beats_every(),
+        }
+    }
+
+    fn looks_every(&self) -> Duration {
+        match self.shared.plan.dynamodb {
+            Some(_) => dynamodb::LOOKS_EVERY,
+            None => self.inner.looks_every(),
+        }
+    }
+
+    fn consumed(&self) -> Consumed {
+        match self.shared.plan.dynamodb {
+            Some(_) => *lock(&self.consumed),
+            None => self.inner.consumed(),
+        }
     }
 
     fn claim<'a>(
@@ -200,7 +239,14 @@ impl Store for Seat {
         worker: WorkerId,
     ) -> BoxFuture<'a, Result<Claimed, StoreError>> {
         async move {
+            let read = match self.has(Canary::StaleClaim) {
+                true => self.inner.ownership(partition).await?,
+                false => None,
+            };
             let mut claimed = self.inner.claim(partition, worker).await?;
+            if let Some(read) = read {
+                claimed.ownership.checkpoint = read.checkpoint;
+            }
             if self.has(Canary::CleanClaim) {
                 claimed.unclean = None;
             }
@@ -223,7 +269,10 @@ impl Store for Seat {
         async move {
             let spoilt: Option<Vec<Commit>> = commits.iter().map(|c| self.spoilt(c)).collect();
             let results = match spoilt {
-                Some(commits) => self.inner.commit(&commits).await,
+                Some(commits) => match self.shared.plan.dynamodb {
+                    Some(rules) => self.commit_each(rules, &commits).await,
+                    None => self.inner.commit(&commits).await,
+                },
                 None => vec![Ok(Committed::default()); commits.len()],
             };
             for (commit, result) in commits.iter().zip(&results) {

@@ -2,6 +2,7 @@
 //! only of keys, records and calls.
 
 use super::{
+    dynamodb,
     log::offset,
     passed::Passed,
     plan::{FOR_EVER, Temper},
@@ -169,8 +170,19 @@ impl Client {
             Temper::Good => None,
             Temper::Effect | Temper::BadEffect => {
                 effects.push(Effect::add("done", &record.id(), 1));
+                if self.shared.plan.dynamodb.is_some() {
+                    effects.extend(dynamodb::shared(place));
+                }
                 if temper == Temper::BadEffect && !mended {
-                    effects.push(Effect::add("none", "none", 1).only_if(Condition::Exists(true)));
+                    match self.shared.plan.dynamodb {
+                        Some(rules) if place.1.is_multiple_of(4) => {
+                            effects.extend(rules.too_many())
+                        }
+                        Some(_) | None => {
+                            let none = Effect::add("none", "none", 1);
+                            effects.push(none.only_if(Condition::Exists(true)));
+                        }
+                    }
                 }
                 None
             }

@@ -2,6 +2,7 @@
 
 use super::{
     chaos::Ended,
+    dynamodb,
     log::offset,
     plan::Temper,
     world::{Shared, lock, now},
@@ -132,6 +133,9 @@ pub(super) fn judge(shared: &Shared, rested: bool) -> Ended {
     if !verdict.passes() {
         problems.push(verdict.to_string());
     }
+    shared
+        .store
+        .tamper(|contents| dynamodb::unequal(&shared.log(), contents, &mut problems));
     if rested {
         shared
             .store
@@ -143,6 +147,9 @@ pub(super) fn judge(shared: &Shared, rested: bool) -> Ended {
     let store = shared.store.counters();
     counters.conflicts = store.conflicts;
     counters.landed_late = store.landed_late;
+    counters.late_behind_a_successor = store.late_behind_a_successor;
+    counters.claims_overtaken = store.claims_overtaken;
+    counters.as_dynamodb = u64::from(shared.plan.dynamodb.is_some());
     let transcript = shared.transcript.as_ref();
     Ended {
         problems,
