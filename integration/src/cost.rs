@@ -244,7 +244,7 @@ command = ["python3", "{SCRIPTS}/done.py"]
 records_per_call = 100
 "#
     );
-    let scene = Scene::new(&config)?.with_environment(table.dynamodb.environment());
+    let scene = Scene::within(&config, table.dynamodb.environment())?;
     fine(scene.run(&["store", "init"])?)?;
     Ok(scene)
 }

@@ -5,4 +5,5 @@ pub mod emulator;
 pub mod proxy;
 pub mod scene;
 pub mod suite;
+pub mod tables;
 mod weather;

@@ -54,21 +54,22 @@ impl Scene {
     /// # Errors
     /// When it cannot be written.
     pub fn new(config: &str) -> io::Result<Self> {
+        Self::within(config, Vec::new())
+    }
+
+    /// The same; what runs in it gets these variables beside ours.
+    ///
+    /// # Errors
+    /// As [`Scene::new`].
+    pub fn within(config: &str, environment: Vec<(&'static str, String)>) -> io::Result<Self> {
         let scene = Self {
             folder: tempfile::tempdir()?,
             runs: AtomicU32::new(0),
-            environment: Vec::new(),
+            environment,
         };
         let worker = format!("\"python3\", \"{SCRIPTS}/worker.py\", \"ledger.jsonl\"");
         scene.write("lanekeeper.toml", &config.replace("WORKER", &worker))?;
         Ok(scene)
-    }
-
-    /// The same with these variables in the environment of all that is started from now on.
-    #[must_use]
-    pub fn with_environment(mut self, variables: Vec<(&'static str, String)>) -> Self {
-        self.environment.extend(variables);
-        self
     }
 
     /// A path in the folder.
@@ -108,12 +109,25 @@ impl Scene {
     /// # Errors
     /// When it cannot be built or started.
     pub fn start(&self, args: &[&str]) -> io::Result<Running> {
+        self.start_within(args, &[])
+    }
+
+    /// The same with these variables more, which go before those of the scene.
+    ///
+    /// # Errors
+    /// As [`Scene::start`].
+    pub fn start_within(
+        &self,
+        args: &[&str],
+        environment: &[(&'static str, String)],
+    ) -> io::Result<Running> {
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
         let output = self.path(&format!("output.{number}"));
         let errors = self.path(&format!("errors.{number}"));
         let child = self
             .command()?
             .args(args)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(File::create(&output)?)
             .stderr(File::create(&errors)?)
@@ -286,7 +300,8 @@ fn within(
     Ok(())
 }
 
-/// The `lanekeeper` of this workspace, as `cargo build` gives it; built once per test process.
+/// The `lanekeeper` of this workspace, as `cargo build` gives it; built once per test process, with all
+/// stores: one binary for all tests, whatever store they use.
 ///
 /// # Errors
 /// When it does not compile.
@@ -301,10 +316,11 @@ pub fn binary() -> io::Result<&'static Path> {
 fn build() -> io::Result<PathBuf> {
     let built = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--quiet", "--locked", "--package", "lanekeeper"])
-        .args(["--features", "dynamodb"])
         .args([
             "--bin",
             "lanekeeper",
+            "--features",
+            "dynamodb",
             "--message-format=json-render-diagnostics",
         ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -1,8 +1,11 @@
-//! The acceptance that every front end passes, on the embedded log: strict order, one record fails for
-//! good, a restart decides nothing, an operator does.
+//! The acceptance that every front end passes, on the embedded log with each store: strict order, one
+//! record fails for good, a restart decides nothing, an operator does.
 #![expect(clippy::unwrap_used, reason = "a test fails loudly, its helpers too")]
 
-use lanekeeper_integration::scene::{Running, Scene, eventually};
+use lanekeeper_integration::{
+    scene::{Running, Scene, eventually},
+    tables::Tables,
+};
 use serde_json::Value;
 
 const STRICT: &str = r#"
@@ -31,9 +34,19 @@ type = "exec"
 command = [WORKER, "--broken", "5"]
 "#;
 
+/// With each store.
+fn everywhere(act: fn(&Scene)) {
+    let embedded = Scene::new(STRICT).unwrap();
+    put(&embedded);
+    act(&embedded);
+    let tables = Tables::start().unwrap();
+    let (on_dynamodb, _) = tables.scene(STRICT).unwrap();
+    put(&on_dynamodb);
+    act(&on_dynamodb);
+}
+
 /// Records 1 to 10 of one partition; the fifth is rejected until it is mended.
-fn scene() -> Scene {
-    let scene = Scene::new(STRICT).unwrap();
+fn put(scene: &Scene) {
     let requests: String = (1..=10)
         .map(|n| format!("{{\"account\":\"a{}\",\"n\":{n}}}\n", n % 3))
         .collect();
@@ -51,7 +64,6 @@ fn scene() -> Scene {
         .run(&[&args[..], &["requests.jsonl"]].concat())
         .unwrap();
     assert_eq!(put.code, Some(0), "{put:#?}");
-    scene
 }
 
 /// `n` of every try, in the order of their starts.
@@ -107,32 +119,34 @@ fn run_to_the_end(scene: &Scene) {
 
 #[test]
 fn a_restart_begins_nothing_and_a_retry_before_it_begins_at_five() {
-    let scene = scene();
-    stop_at_five(&scene);
-    mend(&scene);
-    let restarted = scene.run(&["run", "--until-idle"]).unwrap();
-    assert_eq!(restarted.code, Some(3), "{restarted:#?}");
-    assert_eq!(started(&scene), [1, 2, 3, 4, 5], "a restart is no decision");
-    assert_status_names_five(&scene);
-    let decided = scene
-        .run(&["lanes", "retry", "--all", "--why", "mended"])
-        .unwrap();
-    assert_eq!(decided.code, Some(0), "{decided:#?}");
-    run_to_the_end(&scene);
+    everywhere(|scene| {
+        stop_at_five(scene);
+        mend(scene);
+        let restarted = scene.run(&["run", "--until-idle"]).unwrap();
+        assert_eq!(restarted.code, Some(3), "{restarted:#?}");
+        assert_eq!(started(scene), [1, 2, 3, 4, 5], "a restart is no decision");
+        assert_status_names_five(scene);
+        let decided = scene
+            .run(&["lanes", "retry", "--all", "--why", "mended"])
+            .unwrap();
+        assert_eq!(decided.code, Some(0), "{decided:#?}");
+        run_to_the_end(scene);
+    });
 }
 
 #[test]
 fn a_running_worker_acts_on_a_retry() {
-    let scene = scene();
-    stop_at_five(&scene);
-    mend(&scene);
-    let mut worker: Running = scene.start(&["run"]).unwrap();
-    let decided = scene.run(&["lanes", "retry", "--all", "--wait"]).unwrap();
-    assert_eq!(decided.code, Some(0), "{decided:#?}");
-    eventually("record 10", || Ok(started(&scene).last() == Some(&10))).unwrap();
-    worker.signal("TERM").unwrap();
-    let ended = worker.wait().unwrap();
-    assert_eq!(ended.code, Some(0), "{ended:#?}");
-    // Nothing is left to do, and a clean stop repeats nothing.
-    run_to_the_end(&scene);
+    everywhere(|scene| {
+        stop_at_five(scene);
+        mend(scene);
+        let mut worker: Running = scene.start(&["run"]).unwrap();
+        let decided = scene.run(&["lanes", "retry", "--all", "--wait"]).unwrap();
+        assert_eq!(decided.code, Some(0), "{decided:#?}");
+        eventually("record 10", || Ok(started(scene).last() == Some(&10))).unwrap();
+        worker.signal("TERM").unwrap();
+        let ended = worker.wait().unwrap();
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+        // Nothing is left to do, and a clean stop repeats nothing.
+        run_to_the_end(scene);
+    });
 }
