@@ -19,8 +19,32 @@ def arguments():
     parser.add_argument("--dies", type=int, default=0, help="tries of 1000 that end the worker")
     parser.add_argument("--millis", type=float, default=0, help="how long one record takes")
     parser.add_argument("--effects", action="store_true", help="count each account's records")
+    parser.add_argument("--each", action="store_true", help="count each record, by account and `n`")
+    parser.add_argument("--dynamodb", metavar="TABLE", help="append each `n` to its account's item")
+    parser.add_argument("--note", type=int, metavar="BYTES", help="write so much for each account")
     parser.add_argument("--broken", type=int, help="reject this `n` until a file `mended` exists")
+    parser.add_argument("--closed", help="reject this account until a file `mended` exists")
     return parser.parse_args()
+
+
+def effects_of(args, request):
+    account, n = request["account"], request["n"]
+    if args.effects:
+        yield {"add": {"table": "counts", "key": account, "by": 1}}
+    if args.each:
+        yield {"add": {"table": "each", "key": f"{account}/{n}", "by": 1}}
+    if args.note:
+        yield {"put": {"table": "notes", "key": account, "value": f"{n:0{args.note}}"}}
+    if args.dynamodb:
+        # Whatever is applied twice, left out or too early shows in the list.
+        update = {
+            "TableName": args.dynamodb,
+            "Key": {"pk": {"S": "applied"}, "sk": {"S": account}},
+            "UpdateExpression": "SET #n = list_append(if_not_exists(#n, :none), :n)",
+            "ExpressionAttributeNames": {"#n": "requests"},
+            "ExpressionAttributeValues": {":none": {"L": []}, ":n": {"L": [{"N": str(n)}]}},
+        }
+        yield {"dynamodb": {"Update": update}}
 
 
 def main():
@@ -42,9 +66,10 @@ def main():
             os._exit(1)
         if args.millis:
             time.sleep(args.millis / 1000)
-        if request["n"] == args.broken and not os.path.exists("mended"):
+        is_refused = request["n"] == args.broken or request["account"] == args.closed
+        if is_refused and not os.path.exists("mended"):
             note("failed", record, request)
-            return {"status": "reject", "error": f"cannot apply n = {args.broken}"}
+            return {"status": "reject", "error": f"cannot apply n = {request['n']}"}
         if draw < args.dies + args.fails:
             note("failed", record, request)
             return {"status": "retry", "error": "bad luck"}
@@ -63,9 +88,8 @@ def main():
             if outcome["status"] != "done":
                 answer["done"] = done
                 break
-            if args.effects:
-                add = {"table": "counts", "key": request["account"], "by": 1}
-                effects.append({"add": add, "record": done} if isinstance(call, list) else {"add": add})
+            for effect in effects_of(args, request):
+                effects.append(effect | {"record": done} if isinstance(call, list) else effect)
         if effects:
             answer["effects"] = effects
         if not isinstance(call, list):
