@@ -400,3 +400,39 @@ async fn g3_a_decision_that_cannot_be_done_is_cleared_though_its_first_commit_is
     worker.drain().await;
     world.holds();
 }
+
+#[tokio::test(start_paused = true)]
+async fn g3_a_decision_that_is_seen_taken_before_its_taking_is_answered_stands() {
+    let world = World::new(|tried| match (tried.position, tried.nth) {
+        (1, 1) => Act::fails(Failure::reject("no")),
+        (1, 2) => Act::done().takes(millis(3_500)),
+        _ => Act::done(),
+    });
+    // More than a release cuts at once: its decision stands until fewer are left.
+    let rules = || Settings {
+        cut_at: 5,
+        ..with(Then::Park)
+    };
+    let count = 20;
+    world.append((1..=count).map(|n| (n, "a")));
+    let worker = world.start(Seat::new(1, rules()));
+    let is_whole = |w: &World| w.item("a").is_some_and(|item| item.count == count);
+    world.until("the chain", is_whole).await;
+    worker.weather(|call| Weather {
+        after: time_if(matches!(call, Call::Take(..)), millis(1_500)),
+        ..Weather::default()
+    });
+    let item = world.item("a").expect("it stands");
+    world.decide(&item, Verb::Release).await.expect("decided");
+    world.sleep(millis(3_800)).await;
+    assert_eq!(world.called(), [1, 1], "the chain is under way");
+    let item = world.item("a").expect("it stands");
+    assert_eq!(item.state, LaneState::Parked);
+    let taken = item.decision.is_some_and(|decision| decision.taken);
+    assert!(taken, "the release is not over");
+    worker.crash().await;
+    let worker = world.start(Seat::new(2, rules()));
+    world.until("the rest", |w| w.item("a").is_none()).await;
+    worker.drain().await;
+    world.holds();
+}
