@@ -84,9 +84,21 @@ pub(crate) fn lanes(scene: &Scene) -> Vec<Value> {
     array(list["lanes"].take())
 }
 
-pub(crate) fn array(value: Value) -> Vec<Value> {
+fn array(value: Value) -> Vec<Value> {
     let told = value.to_string();
     serde_json::from_value(value).unwrap_or_else(|_| unreachable!("no array: {told}"))
+}
+
+/// `n` of each record in the one chain that there is, in its order.
+pub(crate) fn chain(scene: &Scene) -> Vec<u64> {
+    let show = ["lanes", "show", "--all", "--records", "100000", "--json"];
+    let mut shown = succeeds(scene, &show).json().unwrap();
+    let n = |record: Value| {
+        let request: Value = serde_json::from_str(record["value"].as_str().unwrap()).unwrap();
+        request["n"].as_u64().unwrap()
+    };
+    let records = array(shown["lanes"][0]["records"].take());
+    records.into_iter().map(n).collect()
 }
 
 /// Events of one run in the ledger.

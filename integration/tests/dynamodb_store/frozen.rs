@@ -2,7 +2,7 @@
 //! sent, is refused and leaves nothing in store, chain or effects.
 
 use crate::bench::{
-    CLOSED, Requests, applied, array, freeze, in_order, lanes, of_run, succeeds, values,
+    CLOSED, Requests, applied, chain, freeze, in_order, lanes, of_run, succeeds, values,
 };
 use lanekeeper_integration::{
     proxy::{Entry, Faults, Kind, Proxy},
@@ -59,7 +59,7 @@ struct Case {
 struct Seen {
     checkpoint: Value,
     lanes: Vec<Value>,
-    chain: Vec<Value>,
+    chain: Vec<u64>,
     counts: BTreeMap<String, u64>,
     applied: BTreeMap<String, Vec<u64>>,
 }
@@ -113,9 +113,7 @@ impl Case {
     fn seen(&self) -> Seen {
         let checkpoint = self.checkpoint();
         let lanes = lanes(&self.scene);
-        let show = ["lanes", "show", "--all", "--records", "10000", "--json"];
-        let mut shown = succeeds(&self.scene, &show).json().unwrap();
-        let chain = array(shown["lanes"][0]["records"].take());
+        let chain = chain(&self.scene);
         Seen {
             checkpoint,
             lanes,
@@ -148,12 +146,7 @@ impl Case {
         assert_eq!(seen.applied, in_order(&open));
         assert_eq!(seen.lanes.len(), 1, "{:#?}", seen.lanes);
         assert_eq!(seen.lanes[0]["count"], closed, "{:#?}", seen.lanes);
-        let n = |record: &Value| {
-            let request: Value = serde_json::from_str(record["value"].as_str().unwrap()).unwrap();
-            request["n"].as_u64().unwrap()
-        };
-        let held: Vec<u64> = seen.chain.iter().map(n).collect();
-        assert_eq!(held, (1..=closed).collect::<Vec<_>>());
+        assert_eq!(seen.chain, (1..=closed).collect::<Vec<_>>());
         seen
     }
 
