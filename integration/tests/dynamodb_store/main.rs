@@ -7,6 +7,7 @@
 )]
 
 mod bench;
+mod chain;
 mod demo;
 mod frozen;
 mod kills;
