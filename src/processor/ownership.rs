@@ -113,7 +113,8 @@ impl Processor {
             }
             Err(error) => {
                 tracing::warn!(partition = %owned.assignment.name, "ownership is not proven: {error}");
-                self.proofs_due = self.now + PROVE_AGAIN;
+                // What is due before, as holding it, is not put off.
+                self.proofs_due = self.proofs_due.min(self.now + PROVE_AGAIN);
             }
         }
     }

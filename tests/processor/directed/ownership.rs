@@ -2,12 +2,12 @@
 
 use super::{
     deeds::{Act, Deed, End},
-    world::{Seat, World, millis, name, secs, settings, time_if, worker_id},
+    world::{Seat, World, millis, name, refused, secs, settings, time_if, worker_id},
 };
 use lanekeeper::{
     effect::Effect,
     handler::Failure,
-    processor::Outcome,
+    processor::{Outcome, Settings},
     source::SourceError,
     store::{
         Store,
@@ -130,4 +130,37 @@ async fn g6_ownership_is_read_before_a_try_that_fell_due_while_the_machine_slept
 fn attempts(world: &World) -> Vec<u32> {
     let attempts = world.checkpoint().map(|c| c.attempts).unwrap_or_default();
     attempts.into_iter().map(|(_, n)| n).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn g6_nothing_starts_beyond_the_last_proof_while_the_store_refuses_another() {
+    let world = World::new(|_| Act::done().takes(millis(20)));
+    world.append((1..=500).map(|n| (n, "a")));
+    // Proofs that fail are asked for again each half second, which is not a part of this.
+    let timeout = millis(4_200);
+    let worker = world.start(Seat::new(
+        1,
+        Settings {
+            timeout,
+            ..settings()
+        },
+    ));
+    worker.weather(|call| {
+        if matches!(call, Call::Commit(_) | Call::Ownership(_)) {
+            refused()
+        } else {
+            Weather::default()
+        }
+    });
+    world.sleep(secs(9)).await;
+    let last = world.calls().last().map(|call| call.at);
+    let trust = settings().drain - timeout;
+    let near = last.is_some_and(|at| at <= trust && at + millis(100) > trust);
+    assert!(near, "the last start is at {last:?}, proven is {trust:?}");
+    worker.weather(|_| Weather::default());
+    world
+        .until("all passed", |w| w.frontier() == Some(500))
+        .await;
+    worker.drain().await;
+    world.holds();
 }
