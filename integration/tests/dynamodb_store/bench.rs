@@ -84,7 +84,7 @@ pub(crate) fn lanes(scene: &Scene) -> Vec<Value> {
     array(list["lanes"].take())
 }
 
-fn array(value: Value) -> Vec<Value> {
+pub(crate) fn array(value: Value) -> Vec<Value> {
     let told = value.to_string();
     serde_json::from_value(value).unwrap_or_else(|_| unreachable!("no array: {told}"))
 }

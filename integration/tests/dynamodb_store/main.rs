@@ -11,3 +11,4 @@ mod chain;
 mod demo;
 mod frozen;
 mod kills;
+mod limit;
