@@ -66,6 +66,12 @@ struct Orphan {
     leaving: Option<(u64, oneshot::Receiver<()>)>,
 }
 
+/// Whether a worker ended since an operator went back in a partition of its own.
+fn is_rewound(end: &Result<Option<(Report, Outcome)>, JoinError>) -> bool {
+    matches!(end, Ok(Some((_, Outcome::Source(SourceError::Refused { what }))))
+        if what.contains("an operator rewound"))
+}
+
 struct World {
     shared: Arc<Shared>,
     workers: Vec<Incarnation>,
@@ -146,11 +152,7 @@ impl World {
 
     fn ended(&self, end: Option<Result<Option<(Report, Outcome)>, JoinError>>) {
         match end {
-            Some(Ok(Some((_, Outcome::Source(SourceError::Refused { what })))))
-                if what.contains("an operator rewound") =>
-            {
-                self.shared.count(|c| c.ended_by_rewinds += 1);
-            }
+            Some(end) if is_rewound(&end) => self.shared.count(|c| c.ended_by_rewinds += 1),
             Some(Ok(_)) => {}
             end => self.shared.problem(format!("a worker ended as {end:?}")),
         }
@@ -432,6 +434,10 @@ impl World {
             let most = self.shared.plan.settings.drain * 2 + Duration::from_secs(10);
             match tokio::time::timeout(most, worker.end).await {
                 Ok(Ok(Some((_, Outcome::Drained)))) => {}
+                // An owner of an idle partition may not have looked since an operator went back.
+                Ok(end) if is_rewound(&end) => {
+                    self.shared.count(|c| c.ended_by_rewinds += 1);
+                }
                 Ok(end) => {
                     let end = end.map(|end| end.map(|(_, outcome)| outcome));
                     self.shared.problem(format!("a drain ended as {end:?}"));
