@@ -28,6 +28,9 @@ impl Processor {
             .partitions
             .iter()
             .filter(|(_, o)| !o.lanes.is_empty() && o.out.is_none() && o.leaving.is_none())
+            // What is read beside a take may be older than its answer: the decision would seem untaken
+            // again, and what was acted on already would be dropped as not offered.
+            .filter(|(_, o)| o.taking == 0)
             .filter(|(_, o)| self.now >= o.lanes_read_at + interval)
             .map(|(id, _)| *id)
             .collect();
