@@ -149,9 +149,6 @@ impl Processor {
                 owned.lanes.insert(lane.clone(), item);
                 // It stays taken: the next owner acts on it.
                 let decision = decision.filter(|_| owned.leaving.is_none());
-                // While the answer was on its way, a look at the lanes may have found it taken: acted on
-                // twice, it would be dropped as one that the lane does not offer any more.
-                let decision = decision.filter(|taken| owned.acted.get(lane) != Some(taken));
                 if let Some(decision) = decision {
                     self.decide(id, lane, &decision);
                 }
