@@ -28,12 +28,13 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+pub use crate::source::{OnGap, StartAt};
 pub use layers::Layers;
 pub use origin::{ConfigError, ConfigErrors, Origin};
 pub use partitions::{Stops, Then};
 pub use quantity::{duration_text, size_text};
 pub use secret::{Property, Secret, SecretError, SecretRef};
-pub use source::{OnGap, Retention, SourceConfig, SourceKind, StartAt};
+pub use source::{Retention, SourceConfig, SourceKind};
 pub use template::{KEYS, TEMPLATE};
 
 /// The embedded log's and the local store's file, where none is named.
@@ -350,9 +351,10 @@ impl Config {
 }
 
 /// Types of sources, stores and handlers that this build has.
-pub(crate) const BUILT: [(&str, bool); 4] = [
+pub(crate) const BUILT: [(&str, bool); 5] = [
     ("local", cfg!(feature = "local")),
     ("exec", cfg!(feature = "exec")),
     ("http", cfg!(feature = "http")),
+    ("kafka", cfg!(feature = "kafka")),
     ("dynamodb", cfg!(feature = "dynamodb")),
 ];

@@ -14,8 +14,17 @@ use std::sync::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+mod begin;
+#[cfg(any(feature = "kafka", feature = "local"))]
+mod cursor;
+#[cfg(any(feature = "kafka", feature = "local"))]
+mod filling;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "local")]
 pub mod local;
+
+pub use begin::{OnGap, StartAt};
 
 /// A task with two channels. It ends when `orders` closes or says [`Order::Stop`], or says why it
 /// cannot go on.
@@ -214,6 +223,11 @@ pub enum Order {
     Resume(PartitionName),
     /// This frontier is durable.
     Committed(PartitionName, Position),
+    /// The store does not take this worker's word for the partition any more, and why: another worker has
+    /// claimed it, or an operator moved its checkpoint. A source whose partitions are given out by
+    /// somebody else claims it anew ([`Event::Assigned`]) once it knows that it is still given to us;
+    /// any other ends, since who is to go on is the operator's to say.
+    Fenced(PartitionName, String),
     /// Finish.
     Stop,
 }

@@ -6,6 +6,7 @@ use super::{
     secret,
     tree::{Node, Value},
 };
+use crate::source::{OnGap, StartAt};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -65,30 +66,6 @@ pub enum SourceKind {
         /// `arn`: how a Lambda event names the queue. Default: derived from nothing; needed in Lambda.
         arn: Option<String>,
     },
-}
-
-/// `start`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum StartAt {
-    /// The log's first record.
-    Earliest,
-    /// Behind the log's last record.
-    Latest,
-    /// An error.
-    Refuse,
-    /// The first record of this time or later, in milliseconds since 1970.
-    Time(i64),
-}
-
-/// `on_gap`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OnGap {
-    /// An error.
-    Refuse,
-    /// Go on at the first record that there is.
-    Earliest,
-    /// Go on behind the last one.
-    Latest,
 }
 
 /// `retention`.

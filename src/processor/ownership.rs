@@ -5,7 +5,7 @@ use super::{Processor, StoreFact, owned::Owned};
 use crate::{
     history::Event,
     record::Record,
-    source::SourceError,
+    source::Order,
     store::{LaneState, Ownership, StoreError, WorkerId},
 };
 use futures_util::FutureExt;
@@ -33,7 +33,7 @@ impl Processor {
         });
         let acted = acted.then(|| {
             format!(
-                "{}: an operator rewound its checkpoint, or imported one, while this worker owned it; what was not durable is void: start `lanekeeper run` again, it begins where the checkpoint stands now (`lanekeeper checkpoint show` says who did it and why)",
+                "{}: an operator rewound its checkpoint, or imported one, while this worker owned it; what was not durable is void (`lanekeeper checkpoint show` says who did it and why)",
                 owned.assignment.name
             )
         });
@@ -46,13 +46,9 @@ impl Processor {
             .partition(&owned, Event::Revoked { clean: false });
         self.names.remove(&name);
         self.engine.revoke(id);
-        // An embedded source never claims again by itself: who took over is the operator's choice.
-        self.fail_source(
-            &name.source,
-            SourceError::Refused {
-                what: why.to_owned(),
-            },
-        );
+        let source = Arc::clone(&name.source);
+        self.sources
+            .tell(&source, Order::Fenced(name, why.to_owned()));
     }
 
     /// Reads a partition's checkpoint item: proof that it is still ours.

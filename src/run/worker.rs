@@ -5,9 +5,7 @@ use super::{
     recover::{self, Chosen},
 };
 use crate::{
-    config::{
-        Config, DeadLetterConfig, OnGap, Retention, SourceConfig, SourceKind, StartAt, StoreKind,
-    },
+    config::{Config, DeadLetterConfig, Retention, SourceConfig, SourceKind, StartAt, StoreKind},
     handler::{DeadLetter, Target},
     history::{History, HistoryFile, Nowhere},
     processor::{Outcome, Parts, Processor, Report, Settings, Stop},
@@ -289,17 +287,8 @@ pub(super) fn settings(
         path: path.to_owned(),
         topic: topic.to_owned(),
         order: config.order,
-        start: match &source.start {
-            None | Some(StartAt::Earliest) => local::StartAt::Earliest,
-            Some(StartAt::Latest) => local::StartAt::Latest,
-            Some(StartAt::Refuse) => local::StartAt::Refuse,
-            Some(StartAt::Time(millis)) => local::StartAt::Time(*millis),
-        },
-        on_gap: match source.on_gap {
-            OnGap::Refuse => local::OnGap::Refuse,
-            OnGap::Earliest => local::OnGap::Earliest,
-            OnGap::Latest => local::OnGap::Latest,
-        },
+        start: source.start.unwrap_or(StartAt::Earliest),
+        on_gap: source.on_gap,
         retention: match retention {
             Retention::Forever => None,
             Retention::For(age) => Some(age),

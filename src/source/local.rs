@@ -3,6 +3,7 @@
 //! [`put::put`] appends, [`LocalSource`] reads, [`lock::Lock`] lets one `run` at a time of an app do
 //! so, [`log::Log`] is what they stand on.
 
+pub use super::{OnGap, StartAt};
 use super::{Ports, Source, SourceError};
 use crate::record::LaneOrder;
 use futures_util::future::BoxFuture;
@@ -103,31 +104,6 @@ impl Extent {
     fn is_apart(&self) -> bool {
         matches!(self, Self::Apart { .. })
     }
-}
-
-/// Where to begin without a checkpoint.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum StartAt {
-    /// At the oldest record.
-    Earliest,
-    /// Behind the newest record.
-    Latest,
-    /// Nowhere: that there is no checkpoint is an error.
-    Refuse,
-    /// At the first record that was appended then or later: milliseconds since 1970.
-    Time(i64),
-}
-
-/// What to do when records between the checkpoint and the log are gone: the checkpoint is older than
-/// retention, ahead of the log's end, or of another log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OnGap {
-    /// It is an error that names both sides.
-    Refuse,
-    /// Go on at the oldest record that is left; of another log, at its beginning.
-    Earliest,
-    /// Go on behind the newest record.
-    Latest,
 }
 
 /// Reads a topic.

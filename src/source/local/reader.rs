@@ -26,7 +26,6 @@ use tokio::sync::{
     oneshot,
 };
 
-mod cursor;
 mod partition;
 mod place;
 #[cfg(feature = "cli")]
@@ -130,6 +129,7 @@ impl Reader {
             loop {
                 match inbox.try_recv() {
                     Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
+                    Ok(Order::Fenced(_, why)) => return Err(fenced(&why)),
                     Ok(order) => self.obey(order),
                     Err(TryRecvError::Empty) => break,
                 }
@@ -156,6 +156,7 @@ impl Reader {
             self.nap = (self.nap * 2).min(NAP_MAX);
             match inbox.recv_timeout(nap) {
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Ok(Order::Fenced(_, why)) => return Err(fenced(&why)),
                 Ok(order) => {
                     self.obey(order);
                     self.nap = NAP_MIN;
@@ -170,11 +171,11 @@ impl Reader {
             Order::Pause(name) => (name, |r, _| r.paused = true),
             Order::Resume(name) => (name, |r, _| (r.paused, r.wanted) = (false, None)),
             Order::Committed(name, _) => (name, |r, frontier| r.frontier = frontier),
-            Order::Stop => return,
+            Order::Fenced(..) | Order::Stop => return,
         };
         let frontier = match &order {
             Order::Committed(_, position) => position.offset(),
-            Order::Pause(_) | Order::Resume(_) | Order::Stop => Some(0),
+            Order::Pause(_) | Order::Resume(_) | Order::Fenced(..) | Order::Stop => Some(0),
         };
         let slot = self
             .names
@@ -432,6 +433,13 @@ fn wait_for_topic(
         }
         nap = (nap * 2).min(2 * NAP_MAX);
     }
+}
+
+/// An embedded log is never claimed again by itself: who took over is the operator's choice.
+fn fenced(why: &str) -> SourceError {
+    refused(format!(
+        "{why}: start `lanekeeper run` again if this worker is to go on; it begins where the checkpoint stands then"
+    ))
 }
 
 fn refused(what: String) -> SourceError {

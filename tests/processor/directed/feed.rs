@@ -37,8 +37,8 @@ impl Source for Feed {
             let mut paused = false;
             loop {
                 while let Ok(order) = ports.orders.try_recv() {
-                    if self.ordered(order, &mut paused) {
-                        return Ok(());
+                    if let Some(end) = self.ordered(order, &mut paused) {
+                        return end;
                     }
                 }
                 let seen = log.borrow_and_update().clone();
@@ -48,8 +48,9 @@ impl Source for Feed {
                 }
                 tokio::select! { biased;
                     order = ports.orders.recv() => {
-                        if order.is_none_or(|order| self.ordered(order, &mut paused)) {
-                            return Ok(());
+                        let order = order.unwrap_or(Order::Stop);
+                        if let Some(end) = self.ordered(order, &mut paused) {
+                            return end;
                         }
                     }
                     changed = log.changed() => changed.expect("the world outlives its sources"),
@@ -110,10 +111,11 @@ impl Feed {
         at
     }
 
-    /// Whether it is to finish.
-    fn ordered(&self, order: Order, paused: &mut bool) -> bool {
+    /// How it is to finish, if it is.
+    fn ordered(&self, order: Order, paused: &mut bool) -> Option<Result<(), SourceError>> {
         match order {
-            Order::Stop => return true,
+            Order::Stop => return Some(Ok(())),
+            Order::Fenced(_, what) => return Some(Err(SourceError::Refused { what })),
             Order::Pause(_) => {
                 *paused = true;
                 self.world.does(Deed::Paused);
@@ -128,7 +130,7 @@ impl Feed {
                 self.world.does(Deed::Acked { frontier, durable });
             }
         }
-        false
+        None
     }
 
     /// The next batch; whether there was one.

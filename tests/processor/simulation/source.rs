@@ -50,6 +50,7 @@ impl Source for Reader {
                 tokio::select! { biased;
                     order = ports.orders.recv() => match order {
                         None | Some(Order::Stop) => return Ok(()),
+                        Some(Order::Fenced(_, what)) => return Err(SourceError::Refused { what }),
                         Some(order) => {
                             if let Some(answer) = self.ordered(&mut readings, order) {
                                 say(&ports, answer).await;
@@ -106,7 +107,7 @@ impl Reader {
                 self.shared.acknowledged(partition, generation, frontier);
                 return None;
             }
-            Order::Stop => return None,
+            Order::Fenced(..) | Order::Stop => return None,
         };
         let partition = self.shared.log().number(&name);
         let reading = readings.get_mut(&partition)?;

@@ -5,26 +5,17 @@ use super::{
         Settings,
         log::{Log, LogRecord, Topic},
     },
-    cursor::Cursor,
     refused, unreadable,
 };
 use crate::{
-    position::Position,
-    record::{BatchBuilder, Record},
-    source::{SourceError, Start},
+    record::{NoKeyError, Record},
+    source::{
+        SourceError, Start,
+        cursor::Cursor,
+        filling::{Filling, Incoming, RECORDS_MAX, Refused},
+    },
 };
-use std::{sync::Arc, time::Instant};
-use tokio::sync::OwnedSemaphorePermit;
-
-/// Most records of a batch.
-const RECORDS_MAX: usize = 512;
-
-/// Most bytes of a batch of several records.
-const BYTES_MAX: usize = 64 << 10;
-
-/// What a record weighs beside its key and value, at most: the batch's entry, its tag byte, and the
-/// position that names the lane of a record without key.
-const OVERHEAD: u64 = 192;
+use std::time::Instant;
 
 /// A partition of ours.
 pub(super) struct Reading {
@@ -93,27 +84,22 @@ impl Reading {
             return Ok(Read::Nothing);
         };
         loop {
-            let permit = match self.permit() {
-                Ok(permit) => permit,
+            let filling = match Filling::begin(&self.start, self.need) {
+                Ok(filling) => filling,
                 Err(wants) => return Ok(Read::NoBudget { wants }),
             };
             let mut batch = Batch {
-                builder: BatchBuilder::new(Arc::clone(&self.start.assignment)),
+                filling,
                 expected: span.0,
-                weight: 0,
-                bytes: 0,
-                room: permit.num_permits() as u64,
-                whole: permit.num_permits() as u64 >= self.start.budget.share(),
                 end: End::Read,
             };
             let each = |record: LogRecord<'_>| batch.take(settings, record);
             log.read(topic, partition, span, RECORDS_MAX, each)
                 .map_err(unreadable)?;
-            if !batch.builder.is_empty() {
+            if !batch.filling.is_empty() {
                 (self.need, self.wanted) = (None, None);
                 self.cursor.pass(batch.expected - 1);
-                let permit = give_back(permit, batch.builder.weight());
-                return Ok(Read::Records(batch.builder.finish(Some(permit))));
+                return Ok(Read::Records(batch.filling.finish()));
             }
             if batch.expected > span.0 {
                 let through = batch.expected - 1;
@@ -136,41 +122,12 @@ impl Reading {
             }
         }
     }
-
-    /// For a whole batch, else for part of one; for a record that is larger, exactly for that. Less is
-    /// not asked for: what is left then is for records that will stay long and copy themselves out.
-    /// `Err`: the budget has not so much.
-    fn permit(&self) -> Result<OwnedSemaphorePermit, u64> {
-        let budget = &self.start.budget;
-        if let Some(need) = self.need {
-            return budget.try_acquire(need).ok_or(need);
-        }
-        let batch = BYTES_MAX as u64 + RECORDS_MAX as u64 * OVERHEAD;
-        let whole = batch.min(budget.share() / 4).max(1);
-        let part = (whole / 4).max(1);
-        let permit = budget.try_acquire(whole);
-        permit.or_else(|| budget.try_acquire(part)).ok_or(part)
-    }
-}
-
-/// Permits beyond what the records weigh.
-fn give_back(mut permit: OwnedSemaphorePermit, weight: u64) -> OwnedSemaphorePermit {
-    let weight = usize::try_from(weight).unwrap_or(usize::MAX);
-    let surplus = permit.num_permits().saturating_sub(weight);
-    drop(permit.split(surplus));
-    permit
 }
 
 struct Batch {
-    builder: BatchBuilder,
+    filling: Filling,
     /// Position that comes next when none is missing.
     expected: u64,
-    weight: u64,
-    bytes: usize,
-    /// Permits.
-    room: u64,
-    /// The permit is for the whole share: a record that outweighs it may come alone.
-    whole: bool,
     end: End,
 }
 
@@ -179,7 +136,7 @@ enum End {
     Read,
     Hole(u64),
     Weight(u64),
-    NoKey(crate::record::NoKeyError),
+    NoKey(NoKeyError),
 }
 
 impl Batch {
@@ -194,29 +151,25 @@ impl Batch {
             self.expected += 1;
             return true;
         }
-        let bytes = record.key.map_or(0, <[u8]>::len) + record.value.len();
-        let weight = bytes as u64 + OVERHEAD;
-        let first = self.builder.is_empty();
-        let fits = self.weight + weight <= self.room || (first && self.whole);
-        if !fits || (!first && self.bytes + bytes > BYTES_MAX) {
-            self.end = End::Weight(weight);
-            return false;
+        let incoming = Incoming {
+            position: record.position,
+            key: record.key,
+            value: Some(record.value),
+            headers: &[],
+            timestamp: Some(record.timestamp),
+        };
+        match self.filling.take(settings.order, &incoming) {
+            Ok(()) => {
+                self.expected += 1;
+                true
+            }
+            Err(refused) => {
+                self.end = match refused {
+                    Refused::Full(weight) => End::Weight(weight),
+                    Refused::NoKey(error) => End::NoKey(error),
+                };
+                false
+            }
         }
-        let pushed = self.builder.push(
-            settings.order,
-            Position::Offset(record.position),
-            record.key,
-            Some(record.value),
-            [],
-            Some(record.timestamp),
-        );
-        if let Err(error) = pushed {
-            self.end = End::NoKey(error);
-            return false;
-        }
-        self.expected += 1;
-        self.weight += weight;
-        self.bytes += bytes;
-        true
     }
 }

@@ -5,11 +5,20 @@ use super::{
         OnGap, Settings, StartAt,
         log::{Bounds, Log, Topic},
     },
-    cursor::{Cursor, start_of},
     refused, unreadable,
 };
-use crate::{checkpoint::Checkpoint, position::Position, source::SourceError};
+use crate::{
+    checkpoint::Checkpoint,
+    position::Position,
+    source::{
+        SourceError,
+        cursor::{Cursor, start_of},
+    },
+};
 use partitions::Resume;
+
+/// The first position of an embedded log.
+const FIRST: u64 = 1;
 
 /// Where a reader stands.
 #[derive(PartialEq, Eq, Debug)]
@@ -28,7 +37,7 @@ pub(super) struct Placed {
 /// lost, since the frontier was last registered.
 pub(super) fn frontier_of(checkpoint: Option<&Checkpoint>) -> u64 {
     checkpoint
-        .and_then(start_of)
+        .and_then(|checkpoint| start_of(checkpoint, FIRST))
         .map_or(0, |start| start.saturating_sub(1))
 }
 
@@ -71,15 +80,15 @@ pub(super) fn place(
         };
         return Ok(at(position, &bounds, None));
     };
-    let Some(mut cursor) = Cursor::behind(checkpoint) else {
+    let Some(mut cursor) = Cursor::behind(checkpoint, FIRST) else {
         let what = format!(
             "the checkpoint of `{name}` is at {}, which is no position of an embedded log",
             described(checkpoint)
         );
-        return go_on(settings, bounds.first, &bounds, what);
+        return go_on(settings, bounds.first, &bounds, &what);
     };
     if let Some(what) = mismatch(log, topic, &name, &bounds, checkpoint) {
-        return go_on(settings, bounds.first, &bounds, what);
+        return go_on(settings, bounds.first, &bounds, &what);
     }
     if cursor.next() >= bounds.first {
         return Ok(Placed {
@@ -103,7 +112,7 @@ pub(super) fn place(
         log.path().display(),
         first - 1,
     );
-    let mut placed = go_on(settings, first, &bounds, what)?;
+    let mut placed = go_on(settings, first, &bounds, &what)?;
     if settings.on_gap == OnGap::Earliest {
         // What the checkpoint settles behind the gap stays settled.
         cursor.pass(first - 1);
@@ -127,22 +136,10 @@ fn go_on(
     settings: &Settings,
     earliest: u64,
     bounds: &Bounds,
-    what: String,
+    what: &str,
 ) -> Result<Placed, SourceError> {
-    let position = match settings.on_gap {
-        OnGap::Refuse => {
-            return Err(refused(format!(
-                "{what}; `on_gap` is `refuse`: restore the log that the checkpoint belongs to, or set `on_gap` to `earliest` or `latest` to go on without what is lost"
-            )));
-        }
-        OnGap::Earliest => earliest,
-        OnGap::Latest => bounds.last + 1,
-    };
-    Ok(at(
-        position,
-        bounds,
-        Some(format!("{what}; going on at position {position}")),
-    ))
+    let (position, gap) = settings.on_gap.go_on(earliest, bounds.last + 1, what)?;
+    Ok(at(position, bounds, Some(gap)))
 }
 
 /// What says that the checkpoint is not of this log as it stands.

@@ -22,10 +22,10 @@ impl Cursor {
         }
     }
 
-    /// Everything that a checkpoint does not settle; `None` when its positions are of another kind
-    /// of log.
-    pub(super) fn behind(checkpoint: &Checkpoint) -> Option<Self> {
-        let start = start_of(checkpoint)?;
+    /// Everything that a checkpoint does not settle, of a log whose first position is `first`; `None`
+    /// when its positions are of another kind of log.
+    pub(super) fn behind(checkpoint: &Checkpoint, first: u64) -> Option<Self> {
+        let start = start_of(checkpoint, first)?;
         let tail = match &checkpoint.settled_to {
             Some(settled_to) => start.max(settled_to.offset()?.saturating_add(1)),
             None => start,
@@ -57,6 +57,16 @@ impl Cursor {
         self.open.front().map_or(self.tail, |&(first, _)| first)
     }
 
+    /// Whether a record at this position is still to be handed over, where the log has come to it: what
+    /// is open before it does not come any more.
+    #[cfg(feature = "kafka")]
+    pub(super) fn wants(&mut self, position: u64) -> bool {
+        while self.open.front().is_some_and(|&(_, last)| last < position) {
+            self.open.pop_front();
+        }
+        position >= self.next()
+    }
+
     /// Everything up to `position` is dealt with.
     pub(super) fn pass(&mut self, position: u64) {
         while let Some((first, last)) = self.open.front_mut() {
@@ -76,10 +86,11 @@ impl Cursor {
     }
 }
 
-/// First position that is not within the settled prefix; `None` when positions are of another kind.
-pub(super) fn start_of(checkpoint: &Checkpoint) -> Option<u64> {
+/// First position that is not within the settled prefix, of a log whose first position is `first`;
+/// `None` when positions are of another kind.
+pub(super) fn start_of(checkpoint: &Checkpoint, first: u64) -> Option<u64> {
     match &checkpoint.resume {
-        Resume::Beginning => Some(1),
+        Resume::Beginning => Some(first),
         Resume::At(first) => first.offset(),
         Resume::After(last) => last.offset().map(|n| n.saturating_add(1)),
     }
@@ -103,7 +114,7 @@ mod tests {
     fn open_positions_come_first_then_what_is_behind() {
         let after = Resume::After(Position::Offset(4));
         let mut cursor =
-            Cursor::behind(&checkpoint(after, 5_000_000, &[5, 8, 9, 10, 77])).expect("offsets");
+            Cursor::behind(&checkpoint(after, 5_000_000, &[5, 8, 9, 10, 77]), 1).expect("offsets");
         assert_eq!(cursor.remaining(5_000_003), 5 + 3);
         let mut spans = Vec::new();
         while let Some((from, through)) = cursor.span(5_000_003) {
@@ -118,7 +129,7 @@ mod tests {
     #[test]
     fn a_range_may_be_taken_in_parts() {
         let at = Resume::At(Position::Offset(3));
-        let mut cursor = Cursor::behind(&checkpoint(at, 20, &[3, 4, 5, 6])).expect("offsets");
+        let mut cursor = Cursor::behind(&checkpoint(at, 20, &[3, 4, 5, 6]), 1).expect("offsets");
         cursor.pass(4);
         assert_eq!((cursor.span(30), cursor.next()), (Some((5, 6)), 5));
         cursor.pass(25);
@@ -127,10 +138,30 @@ mod tests {
         assert_eq!(cursor.next(), 26, "it never goes back");
     }
 
+    #[cfg(feature = "kafka")]
+    #[test]
+    fn what_is_settled_is_not_wanted_and_what_compaction_took_is_passed() {
+        let after = Resume::After(Position::Offset(4));
+        let mut cursor =
+            Cursor::behind(&checkpoint(after, 20, &[5, 8, 9, 15]), 0).expect("offsets");
+        let wanted: Vec<u64> = [4, 5, 6, 9, 10, 16, 20, 21, 30]
+            .into_iter()
+            .filter(|&position| {
+                let wants = cursor.wants(position);
+                if wants {
+                    cursor.pass(position);
+                }
+                wants
+            })
+            .collect();
+        assert_eq!(wanted, [5, 9, 21, 30]);
+        assert_eq!(cursor.next(), 31);
+    }
+
     #[test]
     fn a_checkpoint_of_another_kind_of_log_is_none_of_ours() {
         let sequence = Position::sequence("77", None).expect("sound");
         let foreign = checkpoint(Resume::After(sequence), 3, &[]);
-        assert_eq!(Cursor::behind(&foreign), None);
+        assert_eq!(Cursor::behind(&foreign, 1), None);
     }
 }
