@@ -14,6 +14,8 @@ use crate::{
 use std::{future::Future, io, path::PathBuf, sync::Arc};
 use tokio::sync::mpsc;
 
+#[cfg(feature = "kafka")]
+mod kafka;
 mod machine;
 mod recover;
 #[cfg(feature = "cli")]
@@ -136,6 +138,26 @@ pub enum RunError {
     /// Somebody else runs the app on this log, or its lock cannot be had.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// A Kafka cluster does not answer, or its settings are wrong.
+    #[cfg(feature = "kafka")]
+    #[error("source `{source_name}`: {error}")]
+    Kafka {
+        /// The source.
+        source_name: String,
+        /// Why.
+        error: crate::source::kafka::cluster::ClusterError,
+    },
+    /// A secret among a source's properties is not where the configuration says.
+    #[cfg(feature = "kafka")]
+    #[error("source `{source_name}`, property `{key}`: {error}")]
+    Secret {
+        /// The source.
+        source_name: String,
+        /// The property.
+        key: String,
+        /// Why.
+        error: crate::config::SecretError,
+    },
     /// What is to be worked on is not there.
     #[error("{0}")]
     Selection(String),

@@ -4,6 +4,8 @@
 use crate::handler::exec::ProbeError;
 #[cfg(feature = "http")]
 use crate::handler::http::HttpError;
+#[cfg(feature = "kafka")]
+use crate::source::kafka::cluster::ClusterError;
 use crate::{
     config::ConfigErrors,
     processor::{Outcome, Report},
@@ -131,6 +133,13 @@ fn of_run(error: &RunError) -> Exit {
         },
         RunError::Handler(error) => of_target(error),
         RunError::Table(error) => of_store(error),
+        #[cfg(feature = "kafka")]
+        RunError::Kafka { error, .. } => match error {
+            ClusterError::Settings(_) => Exit::Usage,
+            ClusterError::OutOfReach { .. } => Exit::OutOfReach,
+        },
+        #[cfg(feature = "kafka")]
+        RunError::Secret { .. } => Exit::Usage,
         RunError::NoStore(_)
         | RunError::DeadLetter(_)
         | RunError::Source { .. }

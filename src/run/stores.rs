@@ -37,13 +37,15 @@ const NOT_BUILT: RunError = RunError::NotBuilt {
     feature: "dynamodb",
 };
 
-/// Asks a table for something, so that one that is out of reach is told of before anything starts: a
-/// worker would ask again for ever. A file is looked at when it is opened.
+/// Asks a table and the brokers for something, so that what is out of reach is told of before anything
+/// starts: a worker would ask again for ever. A file is looked at when it is opened.
 ///
 /// # Errors
 /// When it does not answer, or the configuration is wrong.
 pub(crate) async fn reach(config: &Config) -> Result<(), RunError> {
     config.validate()?;
+    #[cfg(feature = "kafka")]
+    super::kafka::reach(config).await?;
     match &config.store.kind {
         StoreKind::Local { .. } => Ok(()),
         #[cfg(feature = "dynamodb")]

@@ -65,6 +65,10 @@ impl Worker {
         let store = open_store(config, Access::Create)?;
         let mut settings = config.settings();
         settings.until_idle = options.until_idle || options.recover.is_some();
+        #[cfg(feature = "kafka")]
+        {
+            settings.memory = super::kafka::memory_left(config, settings.memory);
+        }
         let built = Self::build(
             Build {
                 worker,
@@ -214,10 +218,8 @@ fn sources(
             retention,
         } = &source.kind
         else {
-            return Err(RunError::NotBuilt {
-                what: "sources",
-                feature: source.type_name(),
-            });
+            sources.push((source.name.as_str().into(), remote(config, source)?));
+            continue;
         };
         let settings = local::Settings {
             extent,
@@ -245,6 +247,20 @@ fn sources(
         ));
     }
     Ok((sources, locks.into_values().collect()))
+}
+
+/// A source that is not an embedded log.
+fn remote(config: &Config, source: &SourceConfig) -> Result<Box<dyn Source>, RunError> {
+    #[cfg(feature = "kafka")]
+    if let Some(settings) = super::kafka::settings(config, source)? {
+        return Ok(Box::new(crate::source::kafka::KafkaSource::new(settings)));
+    }
+    #[cfg(not(feature = "kafka"))]
+    let _ = config;
+    Err(RunError::NotBuilt {
+        what: "sources",
+        feature: source.type_name(),
+    })
 }
 
 /// The same for all ways to write a path, whether its file exists yet or not.

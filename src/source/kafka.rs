@@ -1,0 +1,90 @@
+//! Kafka: a member of a consumer group that reads what the store's checkpoint does not settle.
+//!
+//! One thread polls librdkafka (`member`): it hands over records, answers the group, and mirrors the
+//! durable frontier to the group's offsets, for lag tools. What it must ask and wait for (`cluster`), a
+//! thread beside it asks (`looker`). Where reading begins is decided in `place`.
+
+use super::{OnGap, Ports, Source, SourceError, StartAt};
+use crate::record::LaneOrder;
+use futures_util::future::BoxFuture;
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::oneshot;
+
+mod client;
+pub mod cluster;
+mod fetch;
+mod looker;
+mod member;
+mod place;
+mod reading;
+mod slot;
+mod topic_ids;
+
+pub(crate) use client::queue_bytes;
+
+/// Which topics are read, and how.
+#[derive(Clone)]
+pub struct Settings {
+    /// The `NAME` of `[sources.NAME]`.
+    pub name: String,
+    /// `host:port`, separated by commas.
+    pub bootstrap_servers: String,
+    /// Topics. One that does not exist yet is waited for.
+    pub topics: Vec<String>,
+    /// The consumer group.
+    pub group_id: String,
+    /// To librdkafka, secrets among them: not to be shown.
+    pub properties: BTreeMap<String, String>,
+    /// Lanes.
+    pub order: LaneOrder,
+    /// Where to begin without a checkpoint; `None`: at the oldest record, but refuse where the group has
+    /// an offset.
+    pub start: Option<StartAt>,
+    /// What to do when a partition does not hold what the checkpoint asks for.
+    pub on_gap: OnGap,
+    /// Whether the workers of the group share the store: a checkpoint behind the group's offset is then
+    /// no sign of another worker's store.
+    pub store_is_shared: bool,
+    /// What librdkafka's queue of fetched records may hold, in bytes.
+    pub queue_bytes: u64,
+}
+
+/// A member of a group.
+pub struct KafkaSource {
+    settings: Settings,
+}
+
+impl KafkaSource {
+    /// A reader of `settings.topics`. It joins the group once it is served.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+}
+
+impl Source for KafkaSource {
+    /// Polls on a thread of its own, since librdkafka blocks. The thread ends when the future is dropped.
+    fn serve(self: Box<Self>, ports: Ports) -> BoxFuture<'static, Result<(), SourceError>> {
+        Box::pin(async move {
+            let (end, ended) = oneshot::channel();
+            let name: Arc<str> = self.settings.name.as_str().into();
+            let early = |why: &str| SourceError::OutOfReach {
+                what: format!("the reader of source `{name}` {why}"),
+            };
+            std::thread::Builder::new()
+                .name("lanekeeper-kafka".to_owned())
+                .spawn(move || {
+                    let result = member::run(self.settings, ports);
+                    // Nobody waits for it any more when the future was dropped.
+                    let _ = end.send(result);
+                })
+                .map_err(|e| early(&format!("cannot start: {e}")))?;
+            ended
+                .await
+                .unwrap_or_else(|_| Err(early("ended by a panic")))
+        })
+    }
+}
+
+fn refused(what: String) -> SourceError {
+    SourceError::Refused { what }
+}

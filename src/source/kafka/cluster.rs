@@ -1,0 +1,197 @@
+//! What a cluster says when it is asked: topics, ends of partitions, the group's offsets. Each call waits
+//! for its answer, so that the thread that polls asks through a thread of its own.
+
+use super::{
+    Settings,
+    client::{self, Context, Place},
+    topic_ids::topic_ids,
+};
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// How long an answer may take.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// A client that reads no records and is no member of the group.
+pub struct Cluster {
+    consumer: BaseConsumer<Context>,
+    servers: String,
+}
+
+/// Why a cluster gave no answer.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// A setting that librdkafka does not take.
+    #[error("Kafka's client does not start: {0}")]
+    Settings(String),
+    /// It does not answer, or refuses.
+    #[error("Kafka at `{servers}` does not answer ({question}): {why}")]
+    OutOfReach {
+        /// `bootstrap_servers`.
+        servers: String,
+        /// What was asked for.
+        question: &'static str,
+        /// What the client said.
+        why: String,
+    },
+}
+
+/// Where a partition begins and ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// Offset of the first record that is still there.
+    pub first: u64,
+    /// The offset that the next record will get.
+    pub next: u64,
+}
+
+impl Cluster {
+    /// A client; nothing is asked yet.
+    ///
+    /// # Errors
+    /// When librdkafka does not take the settings.
+    pub fn open(settings: &Settings) -> Result<Self, ClusterError> {
+        let context = Context::new(&settings.name);
+        let consumer = client::common(settings)
+            .create_with_context(context)
+            .map_err(|error| ClusterError::Settings(error.to_string()))?;
+        Ok(Self {
+            consumer,
+            servers: settings.bootstrap_servers.clone(),
+        })
+    }
+
+    fn unanswered(&self, question: &'static str, error: &KafkaError) -> ClusterError {
+        let complaint = { self.consumer.context().complaint() }
+            .filter(|_| is_of_the_connection(error))
+            .map_or_else(|| error.to_string(), |said| format!("{said} ({error})"));
+        ClusterError::OutOfReach {
+            servers: self.servers.clone(),
+            question,
+            why: complaint,
+        }
+    }
+
+    /// Serves what the client has to say, so that a refusal can name its cause.
+    fn listen(&self) {
+        while let Some(event) = self.consumer.poll(Duration::ZERO) {
+            drop(event);
+        }
+    }
+
+    /// Partitions of each topic; 0 where it does not exist.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn topics(&self, topics: &[String]) -> Result<BTreeMap<String, u32>, ClusterError> {
+        let mut all = BTreeMap::new();
+        for topic in topics {
+            let metadata = self.consumer.fetch_metadata(Some(topic), ANSWER_MAX);
+            self.listen();
+            let metadata = metadata.map_err(|e| self.unanswered("topics", &e))?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            let partitions = found.map_or(0, |found| found.partitions().len());
+            all.insert(topic.clone(), u32::try_from(partitions).unwrap_or(u32::MAX));
+        }
+        Ok(all)
+    }
+
+    /// Identities of topics; those without are left out.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn topic_ids(&self, topics: &[&str]) -> Result<BTreeMap<String, String>, ClusterError> {
+        let ids = topic_ids(&self.consumer, topics, ANSWER_MAX);
+        self.listen();
+        ids.map_err(|why| ClusterError::OutOfReach {
+            servers: self.servers.clone(),
+            question: "topic ids",
+            why,
+        })
+    }
+
+    /// Where a partition begins and ends now.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn bounds(&self, topic: &str, partition: i32) -> Result<Bounds, ClusterError> {
+        let bounds = self.consumer.fetch_watermarks(topic, partition, ANSWER_MAX);
+        self.listen();
+        let (first, next) = bounds.map_err(|e| self.unanswered("watermarks", &e))?;
+        let sound = |offset: i64| u64::try_from(offset).unwrap_or(0);
+        Ok(Bounds {
+            first: sound(first),
+            next: sound(next),
+        })
+    }
+
+    /// Offsets that the group has committed: of the next record each.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn committed(&self, places: &[Place]) -> Result<BTreeMap<Place, u64>, ClusterError> {
+        let found = self.consumer.committed_offsets(list(places), ANSWER_MAX);
+        self.listen();
+        offsets(&found.map_err(|e| self.unanswered("the group's offsets", &e))?)
+            .map_err(|e| self.unanswered("the group's offsets", &e))
+    }
+
+    /// Offsets of the first records of this time (milliseconds since 1970) or later; left out where there
+    /// is none.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn at_time(
+        &self,
+        places: &[Place],
+        millis: i64,
+    ) -> Result<BTreeMap<Place, u64>, ClusterError> {
+        let mut asked = list(places);
+        asked
+            .set_all_offsets(Offset::Offset(millis))
+            .map_err(|e| self.unanswered("offsets of a time", &e))?;
+        let found = self.consumer.offsets_for_times(asked, ANSWER_MAX);
+        self.listen();
+        offsets(&found.map_err(|e| self.unanswered("offsets of a time", &e))?)
+            .map_err(|e| self.unanswered("offsets of a time", &e))
+    }
+}
+
+fn list(places: &[Place]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(places.len());
+    for (topic, partition) in places {
+        list.add_partition(topic, *partition);
+    }
+    list
+}
+
+fn offsets(list: &TopicPartitionList) -> Result<BTreeMap<Place, u64>, KafkaError> {
+    let mut all = BTreeMap::new();
+    for element in list.elements() {
+        element.error()?;
+        if let Offset::Offset(offset) = element.offset() {
+            let place = (element.topic().to_owned(), element.partition());
+            all.insert(place, u64::try_from(offset).unwrap_or(0));
+        }
+    }
+    Ok(all)
+}
+
+/// Whether the cause is one that the client complains of by itself, and better.
+fn is_of_the_connection(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    [
+        RDKafkaErrorCode::BrokerTransportFailure,
+        RDKafkaErrorCode::OperationTimedOut,
+        RDKafkaErrorCode::AllBrokersDown,
+        RDKafkaErrorCode::Authentication,
+        RDKafkaErrorCode::Resolve,
+        RDKafkaErrorCode::SSL,
+    ]
+    .iter()
+    .any(|of_connection| code == Some(*of_connection))
+}

@@ -1,0 +1,165 @@
+//! Asks the cluster on a thread of its own: an answer may take as long as the network likes, and the
+//! thread that polls must not wait for it.
+
+use super::{
+    Settings,
+    client::Place,
+    cluster::{Cluster, ClusterError},
+    place::Found,
+};
+use crate::source::{SourceError, StartAt};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel},
+    thread,
+    time::Duration,
+};
+
+/// Waits before a question is asked again, doubled from the first to the last.
+const AGAIN_MIN: Duration = Duration::from_millis(200);
+const AGAIN_MAX: Duration = Duration::from_secs(5);
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub(super) enum Question {
+    /// The identities of topics.
+    TopicIds(Vec<String>),
+    /// Where a partition begins and ends, and what the group knows of it.
+    Place(Place),
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// Of the topics that were asked for, those that have one.
+    TopicIds {
+        asked: Vec<String>,
+        ids: BTreeMap<String, String>,
+    },
+    Place(Place, Found),
+}
+
+/// The other thread. It ends when this is dropped, once the cluster has answered what it is being asked.
+pub(super) struct Looker {
+    questions: Sender<Question>,
+    answers: Receiver<Answer>,
+}
+
+impl Looker {
+    /// Starts the thread.
+    pub(super) fn start(settings: &Settings) -> Result<Self, SourceError> {
+        let cluster = Cluster::open(settings).map_err(|error| SourceError::Refused {
+            what: format!("source `{}`: {error}", settings.name),
+        })?;
+        let (questions, asked) = channel();
+        let (told, answers) = channel();
+        let (source, time) = (settings.name.clone(), time_of(settings));
+        thread::Builder::new()
+            .name("lanekeeper-kafka-look".to_owned())
+            .spawn(move || serve(&source, &cluster, time, &asked, &told))
+            .map_err(|error| SourceError::OutOfReach {
+                what: format!(
+                    "source `{}`: its second thread cannot start: {error}",
+                    settings.name
+                ),
+            })?;
+        Ok(Self { questions, answers })
+    }
+
+    /// Asks, again and again until there is an answer.
+    pub(super) fn ask(&self, question: Question) {
+        // A thread that ended by a panic answers nothing: `answer` says so.
+        let _ = self.questions.send(question);
+    }
+
+    /// The next answer. `Err`: there will be none.
+    pub(super) fn answer(&self) -> Result<Option<Answer>, SourceError> {
+        match self.answers.try_recv() {
+            Ok(answer) => Ok(Some(answer)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(SourceError::OutOfReach {
+                what: "the thread that asks Kafka ended by a panic".to_owned(),
+            }),
+        }
+    }
+}
+
+fn time_of(settings: &Settings) -> Option<i64> {
+    match settings.start {
+        Some(StartAt::Time(millis)) => Some(millis),
+        Some(StartAt::Earliest | StartAt::Latest | StartAt::Refuse) | None => None,
+    }
+}
+
+fn serve(
+    source: &str,
+    cluster: &Cluster,
+    time: Option<i64>,
+    asked: &Receiver<Question>,
+    told: &Sender<Answer>,
+) {
+    let mut waiting: VecDeque<Question> = VecDeque::new();
+    let mut again = AGAIN_MIN;
+    let mut last_error = None;
+    loop {
+        let next = if waiting.is_empty() {
+            asked.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            asked.recv_timeout(Duration::ZERO)
+        };
+        match next {
+            Ok(question) => waiting.push_back(question),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let Some(question) = waiting.pop_front() else {
+            continue;
+        };
+        match look(cluster, time, &question) {
+            Ok(answer) => {
+                (again, last_error) = (AGAIN_MIN, None);
+                if told.send(answer).is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                let said = error.to_string();
+                if last_error.as_ref() != Some(&said) {
+                    tracing::warn!(%source, "asked again until there is an answer: {said}");
+                    last_error = Some(said);
+                }
+                // Others first: this one may be of a topic that is gone.
+                waiting.push_back(question);
+                thread::sleep(again);
+                again = (again * 2).min(AGAIN_MAX);
+            }
+        }
+    }
+}
+
+fn look(cluster: &Cluster, time: Option<i64>, question: &Question) -> Result<Answer, ClusterError> {
+    match question {
+        Question::TopicIds(topics) => {
+            let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+            Ok(Answer::TopicIds {
+                asked: topics.clone(),
+                ids: cluster.topic_ids(&names)?,
+            })
+        }
+        Question::Place(place) => {
+            let one = std::slice::from_ref(place);
+            let at_time = match time {
+                Some(millis) => cluster.at_time(one, millis)?.remove(place),
+                None => None,
+            };
+            let committed = cluster.committed(one)?.remove(place);
+            let bounds = cluster.bounds(&place.0, place.1)?;
+            let found = Found {
+                bounds,
+                committed,
+                at_time,
+            };
+            Ok(Answer::Place(place.clone(), found))
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! The thread that polls: it hands over records, answers the group, and mirrors the durable frontier.
+
+use super::{
+    Settings,
+    client::{self, Context, Place},
+    fetch::{Message, Queue},
+    looker::Looker,
+    reading::Handed,
+    refused,
+    slot::Slot,
+};
+use crate::{
+    position::Position,
+    record::PartitionName,
+    source::{Event, Order, Ports, SourceError},
+};
+use rdkafka::{
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    os::raw::c_void,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc::{
+    Sender, UnboundedReceiver,
+    error::{TryRecvError, TrySendError},
+};
+
+mod ending;
+mod group;
+mod tell;
+
+/// How long a fetch waits for records when nothing else is to be done.
+const WAIT: Duration = Duration::from_millis(5);
+
+/// How long to sleep when the processor has no room for what is to be said.
+const NAP: Duration = Duration::from_micros(500);
+
+/// Bytes of one fetch, about: so much may wait for memory beyond its partition's bound.
+const FETCH_BYTES: usize = 1 << 20;
+
+/// Events of the client that are served in one turn.
+const EVENTS_PER_TURN: usize = 32;
+
+/// Reads until it is told to stop, or nobody listens any more.
+pub(super) fn run(settings: Settings, ports: Ports) -> Result<(), SourceError> {
+    let mut member = Member::join(settings, ports)?;
+    let end = member.serve();
+    member.leave();
+    end
+}
+
+struct Member {
+    settings: Settings,
+    events: Sender<Event>,
+    orders: UnboundedReceiver<Order>,
+    looker: Looker,
+    slots: Vec<Slot>,
+    /// What the channel had no room for.
+    pending: VecDeque<Event>,
+    /// A revocation waits for our answer: until then nothing is assigned.
+    revoking: bool,
+    /// Average bytes of a record, as of late.
+    weight: usize,
+    /// Whose turn it is to hand over.
+    cursor: usize,
+    mirrored_at: Instant,
+    told_at: Instant,
+    /// Errors of the client, each said once until another comes.
+    complaint: Option<String>,
+    /// Declared before the consumer: it must go first.
+    queue: Queue,
+    consumer: Arc<BaseConsumer<Context>>,
+}
+
+impl Member {
+    fn join(settings: Settings, ports: Ports) -> Result<Self, SourceError> {
+        let no = |error: &dyn std::fmt::Display| {
+            refused(format!(
+                "source `{}`: Kafka's client does not start: {error}",
+                settings.name
+            ))
+        };
+        let context = Context::new(&settings.name);
+        let consumer: BaseConsumer<Context> = client::member(&settings)
+            .create_with_context(context)
+            .map_err(|error| no(&error))?;
+        let consumer = Arc::new(consumer);
+        let queue = Queue::new(&consumer).ok_or_else(|| no(&"it has no queue"))?;
+        let looker = Looker::start(&settings)?;
+        let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics).map_err(|error| no(&error))?;
+        let now = Instant::now();
+        Ok(Self {
+            events: ports.events,
+            orders: ports.orders,
+            looker,
+            slots: Vec::new(),
+            pending: VecDeque::new(),
+            revoking: false,
+            weight: 1024,
+            cursor: 0,
+            mirrored_at: now,
+            told_at: now,
+            complaint: None,
+            queue,
+            consumer,
+            settings,
+        })
+    }
+
+    fn serve(&mut self) -> Result<(), SourceError> {
+        let mut wait = Duration::ZERO;
+        loop {
+            loop {
+                match self.orders.try_recv() {
+                    Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
+                    Ok(order) => self.obey(order),
+                    Err(TryRecvError::Empty) => break,
+                }
+            }
+            if self.events.is_closed() {
+                return Ok(());
+            }
+            self.poll()?;
+            self.group()?;
+            self.flow();
+            if !self.send_pending() {
+                std::thread::sleep(NAP);
+                continue;
+            }
+            self.fetch(wait);
+            let worked = self.hand_over()?;
+            self.tell_behind();
+            self.mirror();
+            wait = if worked { Duration::ZERO } else { WAIT };
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Pause(partition) => {
+                if let Some(reading) = self.slot(&partition).and_then(Slot::reading) {
+                    reading.held = true;
+                    // What the processor does next may depend on it: how far it is.
+                    if let Some((records, _)) = reading.told {
+                        self.pending.push_back(Event::Behind {
+                            partition: partition.clone(),
+                            records,
+                        });
+                    }
+                    self.pending.push_back(Event::Paused { partition });
+                }
+            }
+            Order::Resume(partition) => {
+                if let Some(reading) = self.slot(&partition).and_then(Slot::reading) {
+                    (reading.held, reading.wanted) = (false, None);
+                }
+            }
+            Order::Committed(partition, position) => {
+                let offset = position.offset();
+                if let Some((slot, offset)) = self.slot(&partition).zip(offset) {
+                    slot.durable = Some(offset + 1);
+                }
+            }
+            Order::Fenced(partition, _) => self.fenced(&partition),
+            Order::Stop => {}
+        }
+    }
+
+    fn slot(&mut self, name: &PartitionName) -> Option<&mut Slot> {
+        self.slots.iter_mut().find(|slot| slot.name == *name)
+    }
+
+    fn at(&mut self, place: &Place) -> Option<&mut Slot> {
+        self.slots.iter_mut().find(|slot| slot.place == *place)
+    }
+
+    /// Serves the client: rebalances, answers to commits, errors.
+    fn poll(&mut self) -> Result<(), SourceError> {
+        for _ in 0..EVENTS_PER_TURN {
+            match self.consumer.poll(Duration::ZERO) {
+                None => break,
+                Some(Ok(message)) => {
+                    use rdkafka::Message as _;
+                    // All partitions are forwarded to the queue before they are assigned. What came here
+                    // all the same is read again, or it would be lost.
+                    let place = (message.topic().to_owned(), message.partition());
+                    drop(message);
+                    tracing::warn!(source = %self.settings.name, "{}/{}: a record came by another way: it is fetched again", place.0, place.1);
+                    if let Some(reading) = self.at(&place).and_then(Slot::reading) {
+                        reading.forget();
+                        reading.looked_for = Some("it came by another way".to_owned());
+                    }
+                    self.look_again(&place);
+                }
+                Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                    let what = format!(
+                        "source `{}`: Kafka ended this member of group `{}`: {code}",
+                        self.settings.name, self.settings.group_id
+                    );
+                    return Err(SourceError::OutOfReach { what });
+                }
+                Some(Err(error)) => self.complain(&error.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    fn complain(&mut self, said: &str) {
+        if self.complaint.as_deref() != Some(said) {
+            tracing::warn!(source = %self.settings.name, group = %self.settings.group_id, "{said}");
+            self.complaint = Some(said.to_owned());
+        }
+    }
+
+    /// Tells librdkafka which partitions to fetch no more of, or again.
+    fn flow(&mut self) {
+        for pause in [true, false] {
+            let mut list = rdkafka::TopicPartitionList::new();
+            for slot in self.slots.iter_mut().filter(|slot| slot.assigned) {
+                let place = slot.place.clone();
+                if let Some(reading) = slot.reading()
+                    && reading.pause_wanted() == Some(pause)
+                {
+                    reading.paused = pause;
+                    list.add_partition(&place.0, place.1);
+                }
+            }
+            if list.count() == 0 {
+                continue;
+            }
+            let told = if pause {
+                self.consumer.pause(&list)
+            } else {
+                self.consumer.resume(&list)
+            };
+            if let Err(error) = told {
+                self.complain(&error.to_string());
+            }
+        }
+    }
+
+    /// Sorts what has come to its partitions.
+    fn fetch(&mut self, wait: Duration) {
+        let max = (FETCH_BYTES / self.weight.max(1)).max(16);
+        let (mut records, mut bytes) = (0, 0);
+        // A run of records is mostly of one partition, and names are slow to compare.
+        let mut known: Vec<((*const c_void, i32), Option<usize>)> = Vec::new();
+        for message in self.queue.fetch(max, wait) {
+            records += 1;
+            bytes += message.bytes();
+            let handle = message.handle();
+            let found = known.iter().rfind(|(known, _)| *known == handle);
+            let index = match found {
+                Some((_, index)) => *index,
+                None => {
+                    let index = find(&self.slots, &message);
+                    known.push((handle, index));
+                    index
+                }
+            };
+            // Of a partition that is being given up, it is the next owner's.
+            if let Some(reading) = index.and_then(|index| self.slots[index].reading()) {
+                reading.arrived(message);
+            }
+        }
+        if let Some(average) = usize::checked_div(bytes, records) {
+            self.weight = average.max(64);
+        }
+    }
+
+    /// Hands over what there is memory for, a batch of each partition in turn; whether anything was.
+    fn hand_over(&mut self) -> Result<bool, SourceError> {
+        let mut worked = false;
+        let count = self.slots.len();
+        let mut rest = count;
+        while rest > 0 {
+            self.cursor = (self.cursor + 1) % count;
+            rest -= 1;
+            if self.turn(self.cursor)? {
+                worked = true;
+                rest = count;
+            }
+            if !self.send_pending() {
+                break;
+            }
+        }
+        Ok(worked)
+    }
+
+    fn turn(&mut self, index: usize) -> Result<bool, SourceError> {
+        let order = self.settings.order;
+        let slot = &mut self.slots[index];
+        let (name, place) = (slot.name.clone(), slot.place.clone());
+        let Some(reading) = slot.reading() else {
+            return Ok(false);
+        };
+        match reading.next(order) {
+            Handed::Nothing => return Ok(false),
+            Handed::Records(records) => self.pending.push_back(Event::Records(records)),
+            Handed::End(passed) => {
+                reading.told = Some((0, Instant::now()));
+                if let Some(through) = passed {
+                    self.pending.push_back(Event::PassedOver {
+                        partition: name.clone(),
+                        through: Position::Offset(through),
+                    });
+                }
+                self.pending.push_back(Event::Behind {
+                    partition: name,
+                    records: 0,
+                });
+            }
+            Handed::Starved(wants) => {
+                if reading.wanted.replace(wants) != Some(wants) {
+                    self.pending.push_back(Event::Starved {
+                        partition: name,
+                        wants,
+                    });
+                }
+                return Ok(false);
+            }
+            Handed::OutOfRange(said) => {
+                reading.looked_for = Some(said);
+                self.look_again(&place);
+            }
+            Handed::Error(said) => self.complain(&format!("{name}: {said}")),
+            Handed::NoKey(error) => return Err(refused(format!("`{name}`: {error}"))),
+        }
+        Ok(true)
+    }
+
+    /// Whether all is sent. A closed channel takes everything: the loop sees it.
+    fn send_pending(&mut self) -> bool {
+        while let Some(event) = self.pending.pop_front() {
+            match self.events.try_send(event) {
+                Ok(()) | Err(TrySendError::Closed(_)) => {}
+                Err(TrySendError::Full(event)) => {
+                    self.pending.push_front(event);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+}
+
+fn find(slots: &[Slot], message: &Message) -> Option<usize> {
+    let (topic, partition) = (message.topic(), message.partition());
+    slots
+        .iter()
+        .position(|slot| slot.place.1 == partition && slot.place.0 == topic)
+}
+
+/// Topics, each once.
+fn topics<'a>(places: impl Iterator<Item = &'a Place>) -> Vec<String> {
+    let unique: BTreeMap<&str, ()> = places.map(|(topic, _)| (topic.as_str(), ())).collect();
+    unique.into_keys().map(str::to_owned).collect()
+}

@@ -1,0 +1,355 @@
+//! What the group gives and takes back.
+
+use super::{Member, topics};
+use crate::{
+    position::Position,
+    record::PartitionName,
+    source::{
+        Event, SourceError,
+        kafka::{
+            client::{Note, Place},
+            looker::{Answer, Question},
+            place::{Found, Known, place},
+            reading::Reading,
+            refused,
+            slot::{Slot, Stage},
+        },
+    },
+};
+use rdkafka::{Offset, TopicPartitionList, consumer::Consumer};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::oneshot::{self, error::TryRecvError};
+
+/// How long after it was fenced, and after a refusal, the group is asked whether we are a member.
+const CONFIRM_AFTER: Duration = Duration::from_secs(1);
+
+/// How often in a row a partition whose log ends before our place is looked at, before that is believed:
+/// a broker that has just taken over may not know its end yet.
+const LOOKS_MAX: u32 = 20;
+
+impl Member {
+    /// Does what the group, the cluster and the processor have said.
+    pub(super) fn group(&mut self) -> Result<(), SourceError> {
+        let context = Arc::clone(self.consumer.context());
+        for note in context.take() {
+            match note {
+                Note::Assigned(places) => self.given(places),
+                Note::Revoked { partitions, lost } => self.taken_back(&partitions, lost),
+                Note::Committed { partitions, error } => self.confirmed(&partitions, error),
+                Note::Failed(said) => self.complain(&format!("the group is not answered: {said}")),
+            }
+        }
+        while let Some(answer) = self.looker.answer()? {
+            match answer {
+                Answer::TopicIds { asked, mut ids } => {
+                    for topic in asked {
+                        self.announce(&topic, ids.remove(&topic).as_deref());
+                    }
+                }
+                Answer::Place(place, found) => self.found(&place, &found)?,
+            }
+        }
+        self.claims_answered();
+        self.confirm();
+        self.leave_ended();
+        self.assign();
+        Ok(())
+    }
+
+    fn given(&mut self, places: Vec<Place>) {
+        if places.is_empty() && !self.slots.is_empty() {
+            return;
+        }
+        self.slots.retain(|slot| !places.contains(&slot.place));
+        let asked = topics(places.iter());
+        let source = &self.settings.name;
+        let new = places.into_iter().map(|place| Slot::new(source, place));
+        self.slots.extend(new);
+        self.announce_count();
+        if !asked.is_empty() {
+            self.looker.ask(Question::TopicIds(asked));
+        }
+    }
+
+    fn announce_count(&mut self) {
+        self.pending.push_back(Event::Announced {
+            source: self.settings.name.as_str().into(),
+            partitions: self.slots.len(),
+        });
+    }
+
+    /// Lets the processor claim a topic's partitions.
+    fn announce(&mut self, topic: &str, id: Option<&str>) {
+        for slot in &mut self.slots {
+            if slot.place.0 != topic || !matches!(slot.stage, Stage::Naming) {
+                continue;
+            }
+            let (start, claim) = oneshot::channel();
+            slot.incarnation = id.map(str::to_owned);
+            slot.stage = Stage::Claiming(claim);
+            self.pending.push_back(Event::Assigned {
+                partition: slot.name.clone(),
+                incarnation: slot.incarnation.clone(),
+                holder_is_dead: false,
+                start,
+            });
+        }
+    }
+
+    fn claims_answered(&mut self) {
+        for slot in &mut self.slots {
+            let Stage::Claiming(claim) = &mut slot.stage else {
+                continue;
+            };
+            slot.stage = match claim.try_recv() {
+                Ok(Some(start)) => {
+                    self.looker.ask(Question::Place(slot.place.clone()));
+                    Stage::Placing(start)
+                }
+                Ok(None) | Err(TryRecvError::Closed) => Stage::Left,
+                Err(TryRecvError::Empty) => continue,
+            };
+        }
+    }
+
+    /// The cluster has said where a partition begins and ends.
+    fn found(&mut self, at: &Place, found: &Found) -> Result<(), SourceError> {
+        let Some(index) = self.slots.iter().position(|slot| slot.place == *at) else {
+            return Ok(());
+        };
+        let slot = &mut self.slots[index];
+        if let Stage::Placing(start) = &slot.stage {
+            let known = start.checkpoint.as_ref().map(|checkpoint| Known {
+                checkpoint,
+                is_rewound: start.assignment.generation > 0,
+                incarnation: slot.incarnation.as_deref(),
+            });
+            let placed = place(&self.settings, &slot.name.to_string(), found, known)?;
+            self.pending.push_back(Event::Positioned {
+                partition: slot.name.clone(),
+                from: placed.from,
+                gap: placed.gap,
+                last: placed.last.map(Position::Offset),
+            });
+            slot.durable = Some(placed.cursor.next());
+            slot.mirrored = found.committed;
+            let reading = Reading::new(start.clone(), placed.cursor);
+            slot.stage = Stage::Reading(Box::new(reading));
+            return Ok(());
+        }
+        self.found_again(index, found)
+    }
+
+    /// What was asked for was not there. Unless it is by now, the log does not reach so far back any more,
+    /// or ends before.
+    fn found_again(&mut self, index: usize, found: &Found) -> Result<(), SourceError> {
+        let slot = &mut self.slots[index];
+        let (name, at) = (slot.name.clone(), slot.place.clone());
+        let Some(reading) = slot.reading() else {
+            return Ok(());
+        };
+        let Some(said) = reading.looked_for.take() else {
+            return Ok(());
+        };
+        let (next, bounds) = (reading.cursor.next(), found.bounds);
+        reading.looks += 1;
+        if next < bounds.first {
+            let what = format!(
+                "`{name}` has to go on at offset {next}, and its log begins at {}: what was to be read before was removed by retention or by an operator",
+                bounds.first
+            );
+            let (position, gap) =
+                { self.settings.on_gap }.go_on(bounds.first, bounds.next, &what)?;
+            tracing::warn!(partition = %name, "gap: {gap}");
+            reading.cursor.pass(position - 1);
+            self.pending.push_back(Event::PassedOver {
+                partition: name,
+                through: Position::Offset(position - 1),
+            });
+        } else if next > bounds.next && reading.looks > LOOKS_MAX {
+            return Err(refused(format!(
+                "`{name}` has to go on at offset {next}, and its log ends before {}: records were lost there, or the topic was made anew; start again, and `on_gap` decides",
+                bounds.next
+            )));
+        } else if next > bounds.next {
+            reading.looked_for = Some(said);
+            std::thread::sleep(Duration::from_millis(100));
+            self.looker.ask(Question::Place(at));
+        } else {
+            tracing::info!(partition = %name, "fetched again from offset {next} ({said}; the log holds {} to {})", bounds.first, bounds.next);
+        }
+        Ok(())
+    }
+
+    /// Looks where a partition begins and ends, and reads it again from where we are.
+    pub(super) fn look_again(&mut self, at: &Place) {
+        if let Some(slot) = self.at(at)
+            && std::mem::replace(&mut slot.assigned, false)
+        {
+            self.unassign(std::slice::from_ref(at));
+        }
+        self.looker.ask(Question::Place(at.clone()));
+    }
+
+    /// Gives those to librdkafka that are to be read, each with its offset.
+    fn assign(&mut self) {
+        // Of a group that waits for an answer nothing may be changed but by that answer.
+        if self.revoking {
+            return;
+        }
+        let mut list = TopicPartitionList::new();
+        for slot in self.slots.iter_mut().filter(|slot| !slot.assigned) {
+            let place = slot.place.clone();
+            let Some(reading) = slot.reading() else {
+                continue;
+            };
+            if reading.looked_for.is_some() {
+                continue;
+            }
+            let next = i64::try_from(reading.cursor.next()).unwrap_or(i64::MAX);
+            reading.paused = false;
+            let added = list.add_partition_offset(&place.0, place.1, Offset::Offset(next));
+            slot.assigned = added.is_ok() && self.queue.forward(&place.0, place.1);
+        }
+        if list.count() == 0 {
+            return;
+        }
+        if let Err(error) = self.consumer.incremental_assign(&list) {
+            self.complain(&format!("partitions are not assigned: {error}"));
+            for element in list.elements() {
+                let place = (element.topic().to_owned(), element.partition());
+                if let Some(slot) = self.at(&place) {
+                    slot.assigned = false;
+                }
+            }
+        }
+    }
+
+    pub(super) fn unassign(&mut self, places: &[Place]) {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition) in places {
+            list.add_partition(topic, *partition);
+        }
+        if let Err(error) = self.consumer.incremental_unassign(&list) {
+            self.complain(&format!("partitions are not given up: {error}"));
+        }
+    }
+
+    /// The group wants partitions back: what runs of them is to end.
+    fn taken_back(&mut self, places: &[Place], lost: bool) {
+        self.revoking = true;
+        for slot in &mut self.slots {
+            if !places.contains(&slot.place) || slot.is_leaving() {
+                continue;
+            }
+            slot.stage = if matches!(slot.stage, Stage::Naming) {
+                Stage::Ended
+            } else {
+                let (done, ended) = oneshot::channel();
+                self.pending.push_back(Event::Revoked {
+                    partition: slot.name.clone(),
+                    lost,
+                    done,
+                });
+                Stage::Leaving(ended)
+            };
+        }
+    }
+
+    /// Answers the group once nothing runs any more of what it wants back.
+    fn leave_ended(&mut self) {
+        if !self.revoking {
+            return;
+        }
+        let lost = self.consumer.assignment_lost();
+        for slot in &mut self.slots {
+            let Stage::Leaving(ended) = &mut slot.stage else {
+                continue;
+            };
+            match ended.try_recv() {
+                Ok(()) | Err(TryRecvError::Closed) => slot.stage = Stage::Ended,
+                // The group did not wait: what runs may be another's already.
+                Err(TryRecvError::Empty) if lost => {
+                    let (done, _) = oneshot::channel();
+                    self.pending.push_back(Event::Revoked {
+                        partition: slot.name.clone(),
+                        lost,
+                        done,
+                    });
+                    slot.stage = Stage::Ended;
+                }
+                Err(TryRecvError::Empty) => return,
+            }
+        }
+        if !lost {
+            self.mirror_now();
+        }
+        let gone: Vec<Place> = { self.slots.iter() }
+            .filter(|slot| slot.is_leaving() && slot.assigned)
+            .map(|slot| slot.place.clone())
+            .collect();
+        self.unassign(&gone);
+        self.slots.retain(|slot| !slot.is_leaving());
+        self.revoking = false;
+        self.announce_count();
+    }
+
+    /// The store does not take our word for a partition any more.
+    pub(super) fn fenced(&mut self, name: &PartitionName) {
+        let Some(slot) = self.slot(name).filter(|slot| !slot.is_leaving()) else {
+            return;
+        };
+        slot.stage = Stage::Fenced { asked: None };
+        let place = slot.place.clone();
+        if std::mem::replace(&mut slot.assigned, false) {
+            self.unassign(&[place]);
+        }
+    }
+
+    /// Asks the group whether we are a member, by telling it the offset that it knows.
+    fn confirm(&mut self) {
+        let now = Instant::now();
+        let mut list = TopicPartitionList::new();
+        for slot in &mut self.slots {
+            let Stage::Fenced { asked } = &mut slot.stage else {
+                continue;
+            };
+            let due = asked.is_none_or(|asked| now >= asked + CONFIRM_AFTER);
+            let offset = slot.durable.and_then(|offset| i64::try_from(offset).ok());
+            if let Some(offset) = offset.filter(|_| due) {
+                *asked = Some(now);
+                // A topic's name and a partition's number that the group gave us are sound.
+                let _ =
+                    list.add_partition_offset(&slot.place.0, slot.place.1, Offset::Offset(offset));
+            }
+        }
+        self.commit(&list);
+    }
+
+    fn confirmed(&mut self, places: &[Place], error: Option<String>) {
+        if let Some(error) = error {
+            tracing::debug!(source = %self.settings.name, "the group's offsets are not written: {error}");
+            for slot in &mut self.slots {
+                if places.contains(&slot.place) {
+                    slot.mirrored = None;
+                }
+            }
+            return;
+        }
+        let mut again = Vec::new();
+        for slot in &mut self.slots {
+            if places.contains(&slot.place)
+                && matches!(slot.stage, Stage::Fenced { asked: Some(_) })
+            {
+                slot.stage = Stage::Naming;
+                again.push(slot.place.clone());
+            }
+        }
+        if !again.is_empty() {
+            self.looker.ask(Question::TopicIds(topics(again.iter())));
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What others are told: how far the log's end is, and how far everything is durable.
+
+use super::Member;
+use crate::source::{
+    Event,
+    kafka::{fetch::high_watermark, slot::Slot},
+};
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{CommitMode, Consumer},
+};
+use std::time::{Duration, Instant};
+
+/// How often the number of records behind is told while it only changes.
+const TELL_BEHIND: Duration = Duration::from_millis(250);
+
+/// How often the group is told of the durable frontier.
+const MIRROR_EVERY: Duration = Duration::from_secs(1);
+
+impl Member {
+    /// Says how far the ends are, in the channel behind the records that it is about. That an end is
+    /// reached is said when it is.
+    pub(super) fn tell_behind(&mut self) {
+        if self.told_at.elapsed() < TELL_BEHIND {
+            return;
+        }
+        self.told_at = Instant::now();
+        for slot in &mut self.slots {
+            let (name, place) = (slot.name.clone(), slot.place.clone());
+            let Some(reading) = slot.reading() else {
+                continue;
+            };
+            let Some(next) = high_watermark(&self.consumer, &place.0, place.1) else {
+                continue;
+            };
+            let behind = next
+                .checked_sub(1)
+                .map(|last| reading.cursor.remaining(last));
+            let Some(records) = behind.filter(|records| *records > 0) else {
+                continue;
+            };
+            if reading.told.is_none_or(|(told, _)| told != records) {
+                reading.told = Some((records, self.told_at));
+                self.pending.push_back(Event::Behind {
+                    partition: name,
+                    records,
+                });
+            }
+        }
+    }
+
+    /// Tells the group how far everything is durable, for tools that show its lag. Nothing hangs on it.
+    pub(super) fn mirror(&mut self) {
+        if self.mirrored_at.elapsed() >= MIRROR_EVERY && !self.revoking {
+            self.mirror_now();
+        }
+    }
+
+    /// Whether the group was told anything.
+    pub(super) fn mirror_now(&mut self) -> bool {
+        self.mirrored_at = Instant::now();
+        let mut list = TopicPartitionList::new();
+        let fit = |slot: &&mut Slot| slot.durable.is_some() && slot.durable != slot.mirrored;
+        for slot in self.slots.iter_mut().filter(fit) {
+            let Some(offset) = slot.durable.and_then(|offset| i64::try_from(offset).ok()) else {
+                continue;
+            };
+            slot.mirrored = slot.durable;
+            // A topic's name and a partition's number that the group gave us are sound.
+            let _ = list.add_partition_offset(&slot.place.0, slot.place.1, Offset::Offset(offset));
+        }
+        self.commit(&list)
+    }
+
+    /// Whether there was anything to write. How it ended comes as a note.
+    pub(super) fn commit(&mut self, list: &TopicPartitionList) -> bool {
+        if list.count() == 0 {
+            return false;
+        }
+        if let Err(error) = self.consumer.commit(list, CommitMode::Async) {
+            tracing::debug!(source = %self.settings.name, "the group's offsets are not written: {error}");
+        }
+        true
+    }
+}

@@ -1,0 +1,197 @@
+//! One partition that is read: records that came and wait for memory, in their order.
+
+use super::fetch::{Kind, Message};
+use crate::{
+    record::{LaneOrder, NoKeyError, Record},
+    source::{
+        Start,
+        cursor::Cursor,
+        filling::{Filling, Incoming, Refused},
+    },
+};
+use std::{borrow::Cow, collections::VecDeque, time::Instant};
+
+/// Records and bytes that may wait for memory before librdkafka is told to fetch no more of the
+/// partition. It throws away then what it has fetched ahead, so that less would cost more.
+const WAITING_MAX: usize = 4096;
+const WAITING_BYTES_MAX: usize = 1 << 20;
+
+/// A partition of ours.
+pub(super) struct Reading {
+    pub(super) start: Start,
+    /// What is still to be handed over.
+    pub(super) cursor: Cursor,
+    waiting: VecDeque<Message>,
+    waiting_bytes: usize,
+    /// The processor wants no more for now.
+    pub(super) held: bool,
+    /// librdkafka fetches no more for now.
+    pub(super) paused: bool,
+    /// Weight of the next record, which did not fit the last permit.
+    need: Option<u64>,
+    /// What was said to find no room since the last batch.
+    pub(super) wanted: Option<u64>,
+    /// What was last said to be behind, and when.
+    pub(super) told: Option<(u64, Instant)>,
+    /// What was asked for is not there: it is being looked at.
+    pub(super) looked_for: Option<String>,
+    /// How often it was looked at, and nothing had been handed over in between.
+    pub(super) looks: u32,
+}
+
+/// What is handed over next.
+pub(super) enum Handed {
+    Records(Vec<Record>),
+    /// The end of the log is reached. Nothing up to and with this offset comes but what was handed over.
+    End(Option<u64>),
+    /// There is no room for the next record, which wants so many bytes.
+    Starved(u64),
+    /// What was asked for is not there.
+    OutOfRange(String),
+    Error(String),
+    NoKey(NoKeyError),
+    /// Nothing waits.
+    Nothing,
+}
+
+impl Reading {
+    pub(super) fn new(start: Start, cursor: Cursor) -> Self {
+        Self {
+            start,
+            cursor,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            held: false,
+            paused: false,
+            need: None,
+            wanted: None,
+            told: None,
+            looked_for: None,
+            looks: 0,
+        }
+    }
+
+    pub(super) fn arrived(&mut self, message: Message) {
+        self.waiting_bytes += message.bytes();
+        self.waiting.push_back(message);
+    }
+
+    /// Forgets what came: it is read again from where the cursor stands.
+    pub(super) fn forget(&mut self) {
+        self.waiting.clear();
+        self.waiting_bytes = 0;
+        self.need = None;
+    }
+
+    /// Whether librdkafka should be told to fetch no more; `None`: as it is.
+    pub(super) fn pause_wanted(&self) -> Option<bool> {
+        let much = self.waiting.len() > WAITING_MAX || self.waiting_bytes > WAITING_BYTES_MAX;
+        if !self.paused && (self.held || much) {
+            Some(true)
+        } else if self.paused && !self.held && self.waiting.is_empty() {
+            Some(false)
+        } else {
+            None
+        }
+    }
+
+    fn pop(&mut self) {
+        if let Some(message) = self.waiting.pop_front() {
+            self.waiting_bytes -= message.bytes();
+        }
+    }
+
+    /// What comes next.
+    pub(super) fn next(&mut self, order: LaneOrder) -> Handed {
+        if self.held || self.looked_for.is_some() {
+            return Handed::Nothing;
+        }
+        self.skip_settled();
+        let Some(first) = self.waiting.front() else {
+            return Handed::Nothing;
+        };
+        match first.kind() {
+            Kind::Record => self.records(order),
+            Kind::End => {
+                let next = first.offset();
+                self.pop();
+                // Behind the last record may stand markers of transactions, and what compaction took.
+                let unseen = self.cursor.next() < next;
+                if unseen {
+                    self.cursor.pass(next - 1);
+                }
+                Handed::End(unseen.then(|| next - 1))
+            }
+            Kind::OutOfRange(said) => {
+                self.forget();
+                Handed::OutOfRange(said)
+            }
+            Kind::Error(said) => {
+                self.pop();
+                Handed::Error(said)
+            }
+        }
+    }
+
+    /// Drops records that the checkpoint settles. Of positions that it has open, what lies before a
+    /// record that came is gone: compaction took it.
+    fn skip_settled(&mut self) {
+        while let Some(message) = self.waiting.front() {
+            if !matches!(message.kind(), Kind::Record) || self.cursor.wants(message.offset()) {
+                return;
+            }
+            self.pop();
+        }
+    }
+
+    fn records(&mut self, order: LaneOrder) -> Handed {
+        loop {
+            let mut filling = match Filling::begin(&self.start, self.need) {
+                Ok(filling) => filling,
+                Err(wants) => return Handed::Starved(wants),
+            };
+            match self.fill(&mut filling, order) {
+                _ if !filling.is_empty() => {
+                    (self.need, self.wanted, self.looks) = (None, None, 0);
+                    return Handed::Records(filling.finish());
+                }
+                Ok(()) => return Handed::Nothing,
+                Err(Refused::NoKey(error)) => return Handed::NoKey(error),
+                // Asked for again with a permit for exactly this record; what is smaller than that one was
+                // granted is a share that grew meanwhile.
+                Err(Refused::Full(wants)) if self.need == Some(wants) => {
+                    return Handed::Starved(wants);
+                }
+                Err(Refused::Full(wants)) => self.need = Some(wants),
+            }
+        }
+    }
+
+    /// Takes records until none waits, something else comes, or the batch is full.
+    fn fill(&mut self, filling: &mut Filling, order: LaneOrder) -> Result<(), Refused> {
+        loop {
+            self.skip_settled();
+            let Some(message) = self.waiting.front() else {
+                return Ok(());
+            };
+            if !matches!(message.kind(), Kind::Record) {
+                return Ok(());
+            }
+            let mut headers: Vec<(Cow<'_, str>, &[u8])> = Vec::new();
+            message.headers(&mut headers);
+            let position = message.offset();
+            filling.take(
+                order,
+                &Incoming {
+                    position,
+                    key: message.key(),
+                    value: message.value(),
+                    headers: &headers,
+                    timestamp: message.timestamp(),
+                },
+            )?;
+            self.cursor.pass(position);
+            self.pop();
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! A partition that the group gave us, and what became of it.
+
+use super::{client::Place, reading::Reading};
+use crate::{record::PartitionName, source::Start};
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+/// A partition of ours, in the group's word.
+pub(super) struct Slot {
+    pub(super) name: PartitionName,
+    pub(super) place: Place,
+    /// The topic's identity, where the cluster knows it.
+    pub(super) incarnation: Option<String>,
+    pub(super) stage: Stage,
+    /// librdkafka reads it. It takes a partition twice as an error, as it does one that it does not have.
+    pub(super) assigned: bool,
+    /// The offset that the group should know: that of the record after the durable frontier.
+    pub(super) durable: Option<u64>,
+    /// The offset that the group was last told.
+    pub(super) mirrored: Option<u64>,
+}
+
+pub(super) enum Stage {
+    /// The topic's identity is asked for.
+    Naming,
+    /// Announced; the claim is not answered yet.
+    Claiming(oneshot::Receiver<Option<Start>>),
+    /// Claimed; where it begins and ends is asked for.
+    Placing(Start),
+    Reading(Box<Reading>),
+    /// The group's, and not ours to read.
+    Left,
+    /// The store says that it is another worker's, or was moved by an operator. Once the group has
+    /// confirmed that we are a member, which it does by taking an offset, it is claimed anew.
+    Fenced {
+        asked: Option<Instant>,
+    },
+    /// The group wants it back: what runs of it is ending.
+    Leaving(oneshot::Receiver<()>),
+    /// Ended; the group is answered when all that it wants back are.
+    Ended,
+}
+
+impl Slot {
+    pub(super) fn new(source: &str, place: Place) -> Self {
+        let partition = format!("{}/{}", place.0, place.1);
+        Self {
+            name: PartitionName::new(source, &partition),
+            place,
+            incarnation: None,
+            stage: Stage::Naming,
+            assigned: false,
+            durable: None,
+            mirrored: None,
+        }
+    }
+
+    pub(super) fn reading(&mut self) -> Option<&mut Reading> {
+        match &mut self.stage {
+            Stage::Reading(reading) => Some(reading),
+            Stage::Naming
+            | Stage::Claiming(_)
+            | Stage::Placing(_)
+            | Stage::Left
+            | Stage::Fenced { .. }
+            | Stage::Leaving(_)
+            | Stage::Ended => None,
+        }
+    }
+
+    /// Whether the group waits for our answer about it.
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(self.stage, Stage::Leaving(_) | Stage::Ended)
+    }
+}
