@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 mod client;
 pub mod cluster;
+mod commits;
 mod fetch;
 mod looker;
 mod member;

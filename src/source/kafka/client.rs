@@ -46,7 +46,12 @@ pub(crate) fn queue_bytes(memory: u64) -> u64 {
 /// What every client of the source is made from.
 pub(super) fn common(settings: &Settings) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set_log_level(RDKafkaLogLevel::Info);
+    let debugs = settings.properties.contains_key("debug");
+    config.set_log_level(if debugs {
+        RDKafkaLogLevel::Debug
+    } else {
+        RDKafkaLogLevel::Info
+    });
     for (key, value) in DEFAULTS {
         config.set(key, value);
     }
@@ -97,11 +102,6 @@ pub(super) enum Note {
     Assigned(Vec<Place>),
     /// The group takes these back and waits for our answer; `lost`: they may be another's already.
     Revoked { partitions: Vec<Place>, lost: bool },
-    /// The group took note of these offsets, or refused them.
-    Committed {
-        partitions: Vec<Place>,
-        error: Option<String>,
-    },
     /// The assignment could not be answered.
     Failed(String),
 }
@@ -216,15 +216,5 @@ impl ConsumerContext for Context {
                 lost: consumer.assignment_lost(),
             });
         }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let elements = offsets.elements();
-        let refused = elements.iter().find_map(|e| e.error().err());
-        let error = result.err().or(refused).map(|error| error.to_string());
-        self.note(Note::Committed {
-            partitions: places(offsets),
-            error,
-        });
     }
 }

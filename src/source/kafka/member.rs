@@ -3,6 +3,7 @@
 use super::{
     Settings,
     client::{self, Context, Place},
+    commits::Commits,
     fetch::{Message, Queue},
     looker::Looker,
     reading::Handed,
@@ -42,8 +43,8 @@ const NAP: Duration = Duration::from_micros(500);
 /// Bytes of one fetch, about: so much may wait for memory beyond its partition's bound.
 const FETCH_BYTES: usize = 1 << 20;
 
-/// Events of the client that are served in one turn.
-const EVENTS_PER_TURN: usize = 32;
+/// Events of the client that are served in one turn. A poll does not say whether it served one.
+const EVENTS_PER_TURN: usize = 8;
 
 /// Reads until it is told to stop, or nobody listens any more.
 pub(super) fn run(settings: Settings, ports: Ports) -> Result<(), SourceError> {
@@ -71,8 +72,8 @@ struct Member {
     told_at: Instant,
     /// Errors of the client, each said once until another comes.
     complaint: Option<String>,
-    /// Declared before the consumer: it must go first.
     queue: Queue,
+    commits: Commits,
     consumer: Arc<BaseConsumer<Context>>,
 }
 
@@ -90,6 +91,7 @@ impl Member {
             .map_err(|error| no(&error))?;
         let consumer = Arc::new(consumer);
         let queue = Queue::new(&consumer).ok_or_else(|| no(&"it has no queue"))?;
+        let commits = Commits::new(&consumer).ok_or_else(|| no(&"it has no queue"))?;
         let looker = Looker::start(&settings)?;
         let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(|error| no(&error))?;
@@ -107,6 +109,7 @@ impl Member {
             told_at: now,
             complaint: None,
             queue,
+            commits,
             consumer,
             settings,
         })
@@ -183,7 +186,7 @@ impl Member {
     fn poll(&mut self) -> Result<(), SourceError> {
         for _ in 0..EVENTS_PER_TURN {
             match self.consumer.poll(Duration::ZERO) {
-                None => break,
+                None => {}
                 Some(Ok(message)) => {
                     use rdkafka::Message as _;
                     // All partitions are forwarded to the queue before they are assigned. What came here

@@ -8,6 +8,7 @@ use crate::{
         Event, SourceError,
         kafka::{
             client::{Note, Place},
+            commits::Told,
             looker::{Answer, Question},
             place::{Found, Known, place},
             reading::Reading,
@@ -38,9 +39,11 @@ impl Member {
             match note {
                 Note::Assigned(places) => self.given(places),
                 Note::Revoked { partitions, lost } => self.taken_back(&partitions, lost),
-                Note::Committed { partitions, error } => self.confirmed(&partitions, error),
                 Note::Failed(said) => self.complain(&format!("the group is not answered: {said}")),
             }
+        }
+        while let Some(told) = self.commits.told(Duration::ZERO) {
+            self.confirmed(&told);
         }
         while let Some(answer) = self.looker.answer()? {
             match answer {
@@ -329,8 +332,10 @@ impl Member {
         self.commit(&list);
     }
 
-    fn confirmed(&mut self, places: &[Place], error: Option<String>) {
-        if let Some(error) = error {
+    /// The group has answered a commit.
+    fn confirmed(&mut self, told: &Told) {
+        let places = &told.places;
+        if let Some(error) = &told.error {
             tracing::debug!(source = %self.settings.name, "the group's offsets are not written: {error}");
             for slot in &mut self.slots {
                 if places.contains(&slot.place) {

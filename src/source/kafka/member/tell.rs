@@ -5,10 +5,7 @@ use crate::source::{
     Event,
     kafka::{fetch::high_watermark, slot::Slot},
 };
-use rdkafka::{
-    Offset, TopicPartitionList,
-    consumer::{CommitMode, Consumer},
-};
+use rdkafka::{Offset, TopicPartitionList};
 use std::time::{Duration, Instant};
 
 /// How often the number of records behind is told while it only changes.
@@ -72,12 +69,12 @@ impl Member {
         self.commit(&list)
     }
 
-    /// Whether there was anything to write. How it ended comes as a note.
+    /// Whether there was anything to write. How it ended is told by `commits`.
     pub(super) fn commit(&mut self, list: &TopicPartitionList) -> bool {
         if list.count() == 0 {
             return false;
         }
-        if let Err(error) = self.consumer.commit(list, CommitMode::Async) {
+        if let Err(error) = self.commits.tell(list) {
             tracing::debug!(source = %self.settings.name, "the group's offsets are not written: {error}");
         }
         true
