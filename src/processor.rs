@@ -49,7 +49,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tries::Tries;
 
 /// Most source events looked at in one turn.
@@ -126,6 +126,8 @@ pub struct Processor {
     claiming: BTreeMap<PartitionName, Claiming>,
     /// Partitions that a call to claim them is out for.
     claims_out: BTreeSet<PartitionName>,
+    /// Of them, those that the source took back meanwhile, and waits to let go.
+    taken_back: HashMap<PartitionName, oneshot::Sender<()>>,
     partitions: BTreeMap<PartitionId, Owned>,
     names: HashMap<PartitionName, PartitionId>,
     /// Given up; for the report.
@@ -171,6 +173,7 @@ impl Processor {
             contents: 0,
             claiming: BTreeMap::new(),
             claims_out: BTreeSet::new(),
+            taken_back: HashMap::new(),
             partitions: BTreeMap::new(),
             names: HashMap::new(),
             gone: Vec::new(),

@@ -102,8 +102,10 @@ impl Processor {
         self.claims_out.remove(&partition);
         let Some(claiming) = self.claiming.get_mut(&partition) else {
             // The source took it back, or the loop ends.
-            if let Ok(claimed) = result {
-                self.give_back(partition, &claimed);
+            let done = self.taken_back.remove(&partition);
+            match result {
+                Ok(claimed) => self.give_back(partition, &claimed, done),
+                Err(_) => let_go(done),
             }
             return;
         };
@@ -252,7 +254,7 @@ impl Processor {
             "{partition}: the log is not the one that the checkpoint is of, or ends before it, and {} of its lanes are stopped or parked: decide them (`lanekeeper lanes`) with the former log in place, or begin anew under another `app`",
             claimed.lanes.len()
         );
-        self.give_back(partition.clone(), claimed);
+        self.give_back(partition.clone(), claimed, None);
         self.fail_source(&partition.source, SourceError::Refused { what });
     }
 
@@ -314,10 +316,16 @@ impl Processor {
         })
     }
 
-    /// Releases what was claimed and never taken up. A claim that found a worker stays: a release
-    /// would tell the next owner that the tries of that worker have ended.
-    fn give_back(&mut self, partition: PartitionName, claimed: &Claimed) {
+    /// Releases what was claimed and never taken up; `done` is told then. A claim that found a worker
+    /// stays: a release would tell the next owner that the tries of that worker have ended.
+    fn give_back(
+        &mut self,
+        partition: PartitionName,
+        claimed: &Claimed,
+        done: Option<oneshot::Sender<()>>,
+    ) {
         if claimed.unclean.is_some() {
+            let_go(done);
             return;
         }
         let epoch = claimed.ownership.epoch;
@@ -330,15 +338,40 @@ impl Processor {
             },
         );
         self.calls.push(
-            async move { StoreFact::GivenBack(store.release(&partition, fence).await) }.boxed(),
+            async move {
+                let released = store.release(&partition, fence).await;
+                let_go(done);
+                StoreFact::GivenBack(released)
+            }
+            .boxed(),
         );
+    }
+
+    /// The source takes back what is not taken up yet. It lets go when no call of ours that claims it is
+    /// out any more: late, it would take the partition from the next owner. `done`, if it is not being
+    /// claimed at all.
+    pub(super) fn claim_taken_back(
+        &mut self,
+        partition: &PartitionName,
+        done: oneshot::Sender<()>,
+    ) -> Option<oneshot::Sender<()>> {
+        let won = { self.claiming.remove(partition) }.and_then(|claiming| claiming.won);
+        if self.claims_out.contains(partition) {
+            self.taken_back.insert(partition.clone(), done);
+            None
+        } else if let Some(won) = won {
+            self.give_back(partition.clone(), &won.claimed, Some(done));
+            None
+        } else {
+            Some(done)
+        }
     }
 
     /// Takes up no more of what is being claimed.
     pub(super) fn stop_claiming(&mut self) {
         for (partition, claiming) in std::mem::take(&mut self.claiming) {
             if let Some(won) = claiming.won {
-                self.give_back(partition, &won.claimed);
+                self.give_back(partition, &won.claimed, None);
             }
         }
     }
@@ -368,6 +401,13 @@ impl Processor {
         }
         owned.acted.extend(told);
         self.act_on_taken(id);
+    }
+}
+
+/// Tells a source that it may let go of a partition. One that went away is noticed by its end.
+fn let_go(done: Option<oneshot::Sender<()>>) {
+    if let Some(done) = done {
+        let _ = done.send(());
     }
 }
 

@@ -121,7 +121,9 @@ impl Processor {
     }
 
     fn revoked(&mut self, partition: &PartitionName, lost: bool, done: oneshot::Sender<()>) {
-        self.claiming.remove(partition);
+        let Some(done) = self.claim_taken_back(partition, done) else {
+            return;
+        };
         let Some(&id) = self.names.get(partition) else {
             let _ = done.send(());
             return;

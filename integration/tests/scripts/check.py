@@ -22,7 +22,7 @@ def read(path):
         return [json.loads(line) for line in lines]
 
 
-def why_wrong(account, n, run, worker):
+def why_wrong(account, n, run, worker, members):
     """Why this record may not start now; `None` when it may."""
     if n > account.passed + 1:
         return f"starts n = {n} though n = {account.passed + 1} is not done"
@@ -35,11 +35,15 @@ def why_wrong(account, n, run, worker):
         if (run, worker) == (last_run, last_worker):
             return f"starts n = {n} while it still works on n = {last_n}"
         return None
+    if members and n <= account.passed:
+        # It lost the partition before what it had done was durable, and was given it anew.
+        return None
     wanted = last_n + 1 if event == "done" else last_n
     return None if n == wanted else f"starts n = {n} after n = {last_n} was {event}"
 
 
-def check(requests, ledger, cap):
+def check(requests, ledger, cap, members):
+    """`members`: several runs work side by side, each with its own cap; else one after the other."""
     wrong = []
     wanted = {(r["account"], r["n"]) for r in requests}
     last_line = {(line["run"], line["worker"]): i for i, line in enumerate(ledger)}
@@ -47,7 +51,7 @@ def check(requests, ledger, cap):
     done = Counter()
     runs = []
     silenced = set()
-    in_flight = set()
+    in_flight = defaultdict(set)
     peak = deaths = starts = 0
     for number, line in enumerate(ledger):
         run, worker, name, n, event = (line[k] for k in ("run", "worker", "account", "n", "event"))
@@ -56,15 +60,17 @@ def check(requests, ledger, cap):
         if (name, n) not in wanted:
             wrong.append(f"{where}n = {n} was never asked for")
         if not runs or run != runs[-1]:
-            if run in runs:
+            if run not in runs:
+                runs.append(run)
+            elif not members:
                 wrong.append(f"{where}run {run} goes on though a later one had begun")
-            runs.append(run)
-            in_flight.clear()
+            if not members:
+                in_flight.clear()
         if (run, worker) in silenced:
             wrong.append(f"{where}worker {worker} was replaced and goes on")
         if event == "started":
             starts += 1
-            problem = why_wrong(account, n, run, worker)
+            problem = why_wrong(account, n, run, worker, members)
             if problem:
                 wrong.append(where + problem)
             if account.last and account.last[1] == "started":
@@ -72,10 +78,10 @@ def check(requests, ledger, cap):
             if last_line[(run, worker)] == number:
                 deaths += 1
             else:
-                in_flight.add(worker)
-                peak = max(peak, len(in_flight))
+                in_flight[run].add(worker)
+                peak = max(peak, len(in_flight[run]))
         else:
-            in_flight.discard(worker)
+            in_flight[run].discard(worker)
             if account.last != (n, "started", worker, run):
                 wrong.append(f"{where}n = {n} is {event} though it was not under way")
             if event == "done":
@@ -102,9 +108,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("requests")
     parser.add_argument("ledger")
-    parser.add_argument("--cap", type=int, required=True)
+    parser.add_argument("--cap", type=int, required=True, help="of each run")
+    parser.add_argument("--members", action="store_true", help="runs work side by side")
     args = parser.parse_args()
-    wrong, figures = check(read(args.requests), read(args.ledger), args.cap)
+    wrong, figures = check(read(args.requests), read(args.ledger), args.cap, args.members)
     print(json.dumps(figures))
     for problem in wrong[:20]:
         print(problem, file=sys.stderr)
