@@ -3,10 +3,10 @@
 use crate::{demand_none, tree::file};
 use serde_json::Value;
 use spdx::{Expression, ParseMode};
-use std::{io, process::Command};
+use std::{collections::BTreeSet, io, process::Command};
 
-/// All packages that a build for this machine may contain.
-fn packages() -> io::Result<Value> {
+/// All packages that a build for this machine may contain, and who depends on whom.
+fn metadata() -> io::Result<Value> {
     let rustc = Command::new("rustc").arg("-vV").output()?;
     let rustc = String::from_utf8_lossy(&rustc.stdout).into_owned();
     let host = rustc.lines().find_map(|line| line.strip_prefix("host: "));
@@ -22,8 +22,52 @@ fn packages() -> io::Result<Value> {
         .output()?;
     let complaint = String::from_utf8_lossy(&cargo.stderr);
     assert!(cargo.status.success(), "{complaint}");
-    let mut metadata: Value = serde_json::from_slice(&cargo.stdout)?;
-    Ok(metadata["packages"].take())
+    Ok(serde_json::from_slice(&cargo.stdout)?)
+}
+
+fn packages() -> io::Result<Value> {
+    Ok(metadata()?["packages"].take())
+}
+
+/// The names of the packages that depend on one, each once.
+fn dependents(metadata: &Value, name: &str) -> BTreeSet<String> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let packages = list(&metadata["packages"]);
+    let named = |id: &Value| packages.iter().find(|p| p["id"] == *id).map(|p| &p["name"]);
+    let nodes = list(&metadata["resolve"]["nodes"]).into_iter();
+    nodes
+        .filter(|node| {
+            list(&node["dependencies"])
+                .iter()
+                .any(|id| named(id).is_some_and(|n| n == name))
+        })
+        .filter_map(|node| Some(named(&node["id"])?.as_str()?.to_owned()))
+        .collect()
+}
+
+/// Packages that a list of bans forbids. One with `wrappers` is allowed to those alone.
+fn banned(metadata: &Value, bans: &[toml::Value]) -> Vec<String> {
+    let packages = metadata["packages"].as_array().unwrap();
+    let mut wrong = Vec::new();
+    for ban in bans {
+        let name = ban["crate"].as_str().unwrap();
+        if !packages.iter().any(|package| package["name"] == name) {
+            continue;
+        }
+        let wrappers = ban.get("wrappers").map(texts).unwrap_or_default();
+        if wrappers.is_empty() {
+            wrong.push(format!("`{name}`: banned, see its reason in deny.toml"));
+            continue;
+        }
+        for dependent in dependents(metadata, name) {
+            if !wrappers.contains(&dependent.as_str()) {
+                wrong.push(format!(
+                    "`{name}`: `{dependent}` depends on it, deny.toml allows that to {wrappers:?}"
+                ));
+            }
+        }
+    }
+    wrong
 }
 
 fn texts(list: &toml::Value) -> Vec<&str> {
@@ -39,14 +83,8 @@ fn licences_and_sources_are_those_of_deny_toml() {
     let deny: toml::Table = file("deny.toml").unwrap().text.parse().unwrap();
     let allowed = texts(&deny["licenses"]["allow"]);
     let registries = texts(&deny["sources"]["allow-registry"]);
-    let banned: Vec<&str> = deny["bans"]["deny"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(|ban| ban["crate"].as_str())
-        .collect();
-    let packages = packages().unwrap();
-    let packages = packages.as_array().unwrap();
+    let metadata = metadata().unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
     assert!(packages.len() > 50, "only {} packages", packages.len());
     let mut wrong = Vec::new();
     for package in packages {
@@ -64,11 +102,36 @@ fn licences_and_sources_are_those_of_deny_toml() {
         {
             wrong.push(format!("`{name}`: comes from `{source}`"));
         }
-        if banned.contains(&name) {
-            wrong.push(format!("`{name}`: banned, see its reason in deny.toml"));
-        }
     }
+    wrong.extend(banned(&metadata, deny["bans"]["deny"].as_array().unwrap()));
     demand_none("packages that deny.toml does not allow", &wrong);
+}
+
+#[test]
+fn a_ban_with_wrappers_names_everyone_else() {
+    // `app` takes `tls` by itself and through `client`.
+    let metadata = serde_json::json!({
+        "packages": [
+            { "id": "a", "name": "app" }, { "id": "c", "name": "client" }, { "id": "t", "name": "tls" },
+        ],
+        "resolve": { "nodes": [
+            { "id": "a", "dependencies": ["c", "t"] },
+            { "id": "c", "dependencies": ["t"] },
+            { "id": "t", "dependencies": [] },
+        ] },
+    });
+    let told = |ban: &str| {
+        let ban: toml::Table = ban.parse().unwrap();
+        banned(&metadata, &[ban.into()])
+    };
+    let tls = "crate = 'tls'\n";
+    assert_eq!(told(tls).len(), 1, "no wrapper: nobody may have it");
+    let [other] = &told(&format!("{tls}wrappers = ['client']"))[..] else {
+        panic!("one dependent is no wrapper");
+    };
+    assert!(other.contains("`app` depends"), "{other}");
+    assert!(told(&format!("{tls}wrappers = ['app', 'client']")).is_empty());
+    assert!(told("crate = 'absent'").is_empty());
 }
 
 #[test]
