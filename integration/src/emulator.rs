@@ -7,10 +7,10 @@ mod server;
 
 pub use detached::{down, up};
 
+use crate::server::variable;
 use package::Package;
 use server::Server;
 use std::{
-    env,
     io::{self, Write as _},
     path::PathBuf,
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
@@ -193,10 +193,6 @@ fn package_once() -> io::Result<Package> {
         return Err(other(refusal.as_str()));
     }
     Package::find_or_fetch().inspect_err(|error| REFUSAL.set(error.to_string()).unwrap_or_default())
-}
-
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 fn other(text: impl Into<String>) -> io::Error {

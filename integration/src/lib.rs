@@ -1,9 +1,12 @@
 //! Runs everything (`cargo integration`), and what the tests that drive the real binary share.
 
+mod cache;
 pub mod cost;
+mod detached;
 pub mod emulator;
 pub mod proxy;
 pub mod scene;
+mod server;
 pub mod suite;
 pub mod tables;
 mod weather;

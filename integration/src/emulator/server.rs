@@ -1,20 +1,17 @@
 //! One process of the emulator.
 
 use super::{other, package::Package, probe};
-use rustix::process::{Pid, Signal, kill_process_group};
+use crate::server::{Folder, Life, end, spawn as spawn_server};
 use std::{
     env,
     fs::{self, File},
     io,
     net::TcpListener,
-    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
+    process::{Child, Command},
     thread::sleep,
     time::{Duration, Instant},
 };
-use tempfile::TempDir;
 
 /// How long it may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -24,37 +21,26 @@ const STARTS_MAX: u32 = 3;
 
 const LAUNCH: &str = include_str!("launch.py");
 
-/// Whether the emulator ends with the process that started it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Life {
-    WithStarter,
-    Alone,
-}
-
 /// An emulator that this process has started. Dropped, it is killed with all that it started; its
 /// folder goes with it unless [`Server::keep_folder`] was called.
 pub(super) struct Server {
     child: Child,
     endpoint: String,
-    folder: TempDir,
-    keeps_folder: AtomicBool,
+    folder: Folder,
 }
 
 impl Server {
     pub(super) fn start(package: &Package) -> io::Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix("lanekeeper-dynamodb-")
-            .tempdir()?;
+        let folder = Folder::new("lanekeeper-dynamodb-")?;
         match start(package, folder.path(), Life::WithStarter) {
             Ok((child, endpoint)) => Ok(Self {
                 child,
                 endpoint,
                 folder,
-                keeps_folder: AtomicBool::new(false),
             }),
             Err(error) => {
                 // Its log is there, and the error names it.
-                let _path = folder.keep();
+                folder.keep();
                 Err(error)
             }
         }
@@ -70,16 +56,13 @@ impl Server {
 
     /// What it wrote is to be looked at.
     pub(super) fn keep_folder(&self) {
-        self.keeps_folder.store(true, Ordering::Relaxed);
+        self.folder.keep();
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         end(&mut self.child);
-        if self.keeps_folder.load(Ordering::Relaxed) {
-            self.folder.disable_cleanup(true);
-        }
     }
 }
 
@@ -121,14 +104,10 @@ fn spawn(package: &Package, folder: &Path, life: Life) -> io::Result<(Child, Str
     let log = File::create(log_in(folder))?;
     let mut command = Command::new(package.python());
     command.args(["-I", "-c", LAUNCH]);
-    let stdin = match life {
-        Life::WithStarter => Stdio::piped(),
-        Life::Alone => {
-            command.arg("--alone");
-            Stdio::null()
-        }
-    };
-    let child = command
+    if life == Life::Alone {
+        command.arg("--alone");
+    }
+    command
         .env_clear()
         .env("PATH", env::var_os("PATH").unwrap_or_default())
         .env("HOME", folder)
@@ -147,18 +126,15 @@ fn spawn(package: &Package, folder: &Path, life: Life) -> io::Result<(Child, Str
             format!("unix://{}", folder.join("none").display()),
         )
         .current_dir(folder)
-        .stdin(stdin)
         .stdout(log.try_clone()?)
-        .stderr(log)
-        .process_group(0)
-        .spawn()
-        .map_err(|e| {
-            let python = package.python();
-            other(format!(
-                "cannot start the emulator of DynamoDB with {}: {e}",
-                python.display()
-            ))
-        })?;
+        .stderr(log);
+    let child = spawn_server(&mut command, life).map_err(|e| {
+        let python = package.python();
+        other(format!(
+            "cannot start the emulator of DynamoDB with {}: {e}",
+            python.display()
+        ))
+    })?;
     Ok((child, format!("http://127.0.0.1:{port}")))
 }
 
@@ -181,15 +157,6 @@ fn wait_until_it_answers(child: &mut Child, endpoint: &str) -> Result<(), NotUp>
         }
     }
     Err(NotUp::Silent)
-}
-
-/// Kills it with its group: nothing that it holds is worth a farewell.
-fn end(child: &mut Child) {
-    // Once its status is collected, its id may be another's.
-    if let Ok(None) = child.try_wait() {
-        let _gone = kill_process_group(Pid::from_child(child), Signal::KILL);
-    }
-    let _status = child.wait();
 }
 
 #[cfg(test)]
