@@ -4,6 +4,7 @@ mod cache;
 pub mod cost;
 mod detached;
 pub mod emulator;
+pub mod kafka;
 pub mod proxy;
 pub mod scene;
 mod server;
