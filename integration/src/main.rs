@@ -3,11 +3,13 @@
 use lanekeeper_integration::{
     cost::{self, Table},
     emulator::{self, Dynamodb},
+    kafka::{self, Kafka},
     suite::{self, Tally},
 };
 use std::{
     env,
     io::{self, Write as _},
+    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
@@ -20,11 +22,13 @@ Usage: cargo integration COMMAND
   weather       of these, the DynamoDB store's tests while its network and its table fail
   cost [SECONDS]  what the DynamoDB store consumes and costs, busy and idle, each for so long
                 [default: 60]
-  up            start an emulator of DynamoDB, which tests use from then on
-  down          stop what `up` started
+  up [SERVER]   start an emulator of DynamoDB (`dynamodb`), a broker of Kafka (`kafka`), or, by
+                default, both, which tests use from then on
+  down [SERVER]  stop what `up` started
 
-Tests use the DynamoDB that LANEKEEPER_TEST_DYNAMODB names, else what `up` started, else an emulator
-that `test` starts and ends itself. It is fetched once, into ${LANEKEEPER_CACHE:-~/.cache/lanekeeper}.
+Tests use the DynamoDB that LANEKEEPER_TEST_DYNAMODB names and the Kafka whose bootstrap servers
+LANEKEEPER_TEST_KAFKA names, else what `up` started, else what `test` starts and ends itself. Both are
+fetched once, into ${LANEKEEPER_CACHE:-~/.cache/lanekeeper}.
 ";
 
 /// Usage error, as in lanekeeper itself.
@@ -35,15 +39,15 @@ fn main() -> ExitCode {
     let command = args.next();
     let rest: Vec<String> = args.collect();
     match (command.as_deref(), rest.as_slice()) {
-        (Some("test"), args) => test(args, suite::run),
-        (Some("weather"), []) => test(&[], |_, _| suite::run_weathers()),
+        (Some("test"), args) => test(args),
+        (Some("weather"), []) => weather(),
         (Some("cost"), []) => cost("60"),
         (Some("cost"), [seconds]) => cost(seconds),
-        (Some("up"), []) => done(emulator::up()),
-        (Some("down"), []) => done(emulator::down()),
+        (Some("up"), servers) => servers_of(servers, emulator::up, kafka::up),
+        (Some("down"), servers) => servers_of(servers, emulator::down, kafka::down),
         (Some("help" | "-h" | "--help"), []) => say(USAGE.trim_end()),
         (Some("cost"), [_, unexpected, ..])
-        | (Some("weather" | "up" | "down" | "help" | "-h" | "--help"), [unexpected, ..]) => {
+        | (Some("weather" | "help" | "-h" | "--help"), [unexpected, ..]) => {
             usage(&format!("unexpected argument `{unexpected}`"))
         }
         (Some(other), _) => usage(&format!("unknown command `{other}`")),
@@ -51,39 +55,87 @@ fn main() -> ExitCode {
     }
 }
 
-/// One DynamoDB for the tests of all binaries. Without one, those that need it fail and the others run.
-fn test(
-    args: &[String],
-    run: impl FnOnce(&[String], &[(&str, String)]) -> io::Result<Tally>,
+/// Does something with the named servers, or with all.
+fn servers_of(
+    named: &[String],
+    dynamodb: fn() -> io::Result<String>,
+    kafka: fn() -> io::Result<String>,
 ) -> ExitCode {
+    let asked: &[fn() -> io::Result<String>] = match named {
+        [] => &[dynamodb, kafka],
+        [one] if one == "dynamodb" => &[dynamodb],
+        [one] if one == "kafka" => &[kafka],
+        [one] => return usage(&format!("unknown server `{one}`: `dynamodb` or `kafka`")),
+        [_, unexpected, ..] => return usage(&format!("unexpected argument `{unexpected}`")),
+    };
+    let codes = asked.iter().map(|act| done(act()));
+    codes.fold(ExitCode::SUCCESS, |all, code| {
+        if all == ExitCode::SUCCESS { code } else { all }
+    })
+}
+
+/// One DynamoDB and one Kafka for the tests of all binaries. Without one of them, those that need it fail
+/// and the others run.
+fn test(args: &[String]) -> ExitCode {
+    let (dynamodb, kafka) = (Dynamodb::start(), Kafka::start());
+    let mut environment = of_dynamodb(&dynamodb);
+    environment.extend(of_kafka(&kafka));
+    tell(suite::run(args, &environment), || {
+        keep_log(&dynamodb);
+        if let Ok(kafka) = &kafka {
+            kafka.keep_logs();
+            tell_logs(kafka.name(), kafka.logs());
+        }
+    })
+}
+
+/// One DynamoDB for the runs in all weathers.
+fn weather() -> ExitCode {
     let dynamodb = Dynamodb::start();
-    let environment = match &dynamodb {
+    of_dynamodb(&dynamodb);
+    tell(suite::run_weathers(), || keep_log(&dynamodb))
+}
+
+fn of_dynamodb(dynamodb: &io::Result<Dynamodb>) -> Vec<(&'static str, String)> {
+    match dynamodb {
         Ok(dynamodb) => {
-            say(&format!(
-                "DynamoDB: {} ({})",
-                dynamodb.name(),
-                dynamodb.endpoint()
-            ));
+            let (name, endpoint) = (dynamodb.name(), dynamodb.endpoint());
+            say(&format!("DynamoDB: {name} ({endpoint})"));
             dynamodb.for_tests()
         }
         Err(error) => {
             complain(&error.to_string());
             Dynamodb::refused(error)
         }
-    };
-    match run(args, &environment) {
+    }
+}
+
+fn of_kafka(kafka: &io::Result<Kafka>) -> Vec<(&'static str, String)> {
+    match kafka {
+        Ok(kafka) => {
+            say(&format!("Kafka: {} ({})", kafka.name(), kafka.bootstrap()));
+            kafka.for_tests()
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            Kafka::refused(error)
+        }
+    }
+}
+
+fn keep_log(dynamodb: &io::Result<Dynamodb>) {
+    if let Ok(dynamodb) = dynamodb {
+        dynamodb.keep_log();
+        tell_logs(dynamodb.name(), dynamodb.log());
+    }
+}
+
+/// What became of the tests, behind the logs of servers when they failed: their figures come last.
+fn tell(ran: io::Result<Tally>, tell_logs_of_servers: impl FnOnce()) -> ExitCode {
+    match ran {
         Ok(tally) if tally.is_success() => say(&tally.to_string()),
         Ok(tally) => {
-            if let Ok(dynamodb) = &dynamodb
-                && let Some(log) = dynamodb.log()
-            {
-                dynamodb.keep_log();
-                say(&format!(
-                    "the log of {} is {}",
-                    dynamodb.name(),
-                    log.display()
-                ));
-            }
+            tell_logs_of_servers();
             say(&tally.to_string());
             ExitCode::FAILURE
         }
@@ -91,6 +143,12 @@ fn test(
             complain(&error.to_string());
             ExitCode::FAILURE
         }
+    }
+}
+
+fn tell_logs(name: &str, logs: impl IntoIterator<Item = PathBuf>) {
+    for log in logs {
+        say(&format!("the log of {name} is {}", log.display()));
     }
 }
 

@@ -301,7 +301,7 @@ fn within(
 }
 
 /// The `lanekeeper` of this workspace, as `cargo build` gives it; built once per test process, with all
-/// stores: one binary for all tests, whatever store they use.
+/// sources and stores: one binary for all tests, whatever they use.
 ///
 /// # Errors
 /// When it does not compile.
@@ -320,7 +320,7 @@ fn build() -> io::Result<PathBuf> {
             "--bin",
             "lanekeeper",
             "--features",
-            "dynamodb",
+            "dynamodb,kafka",
             "--message-format=json-render-diagnostics",
         ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -28,7 +28,7 @@ const STAGES: [Stage; 4] = [
             "--exclude",
             "lanekeeper-integration",
             "--features",
-            "lanekeeper/dynamodb",
+            "lanekeeper/dynamodb,lanekeeper/kafka",
         ],
         only: None,
     },
@@ -67,8 +67,9 @@ const STAGES: [Stage; 4] = [
 const UNDER_WEATHER: [&str; 9] = [
     "--package",
     "lanekeeper",
+    // As in the first stage: nothing is compiled for this alone.
     "--features",
-    "lanekeeper/dynamodb",
+    "lanekeeper/dynamodb,lanekeeper/kafka",
     "--test",
     "processor",
     "--",

@@ -21,7 +21,7 @@ fn cache() -> tempfile::TempDir {
 /// The command itself.
 fn integration(cache: &tempfile::TempDir, command: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_integration"))
-        .arg(command)
+        .args([command, "dynamodb"])
         .env("LANEKEEPER_CACHE", cache.path())
         .env_remove("LANEKEEPER_TEST_DYNAMODB")
         .output()
@@ -85,7 +85,7 @@ fn complaint(python3: Option<&str>) -> String {
         fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
     }
     let up = Command::new(env!("CARGO_BIN_EXE_integration"))
-        .arg("up")
+        .args(["up", "dynamodb"])
         .env("LANEKEEPER_CACHE", cache.path())
         .env("PATH", path.path())
         .env_remove("LANEKEEPER_TEST_DYNAMODB")

@@ -3,6 +3,7 @@
 #![expect(clippy::panic, reason = "a test fails loudly")]
 
 mod client;
+mod command;
 mod outages;
 mod secure;
 mod topics;
