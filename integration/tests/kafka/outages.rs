@@ -91,6 +91,24 @@ fn brokers_end_with_their_owner_and_take_their_files_along() {
     assert!(!logs[0].exists());
 }
 
+#[test]
+fn a_broker_that_does_not_start_is_quoted() {
+    let wrong = Setup::default().with("num.io.threads", "many");
+    let told = Kafka::own(&wrong).map(|_| ()).unwrap_err().to_string();
+    assert!(told.contains("broker 0 ended by itself"), "{told}");
+    assert!(told.contains("Invalid value many"), "{told}");
+    // It stays, to be read.
+    let log = told
+        .split_once("(in ")
+        .unwrap()
+        .1
+        .split_once(')')
+        .unwrap()
+        .0;
+    assert!(Path::new(log).exists(), "{log}");
+    fs::remove_dir_all(Path::new(log).ancestors().nth(2).unwrap()).unwrap();
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_broker_ends_when_its_starter_is_killed() {
