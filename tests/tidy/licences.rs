@@ -47,11 +47,12 @@ fn dependents(metadata: &Value, name: &str) -> BTreeSet<String> {
 
 /// Packages that a list of bans forbids. One with `wrappers` is allowed to those alone.
 fn banned(metadata: &Value, bans: &[toml::Value]) -> Vec<String> {
-    let packages = metadata["packages"].as_array().unwrap();
+    let packages = metadata["packages"].as_array();
+    let has = |name: &str| { packages.into_iter().flatten() }.any(|p| p["name"] == name);
     let mut wrong = Vec::new();
     for ban in bans {
-        let name = ban["crate"].as_str().unwrap();
-        if !packages.iter().any(|package| package["name"] == name) {
+        let name = ban["crate"].as_str().unwrap_or_default();
+        if !has(name) {
             continue;
         }
         let wrappers = ban.get("wrappers").map(texts).unwrap_or_default();
