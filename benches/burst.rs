@@ -60,6 +60,7 @@ async fn assign(ports: &Ports) -> Vec<(PartitionName, Start)> {
         let assigned = Event::Assigned {
             partition: partition.clone(),
             incarnation: None,
+            siblings: None,
             holder_is_dead: true,
             start,
         };

@@ -13,6 +13,7 @@ mod ending;
 mod intake;
 mod lanes;
 mod memory;
+mod newcomers;
 mod note;
 mod owned;
 mod ownership;
@@ -61,6 +62,11 @@ enum StoreFact {
         partition: PartitionName,
         asked: Duration,
         result: Result<Claimed, StoreError>,
+    },
+    /// It is not claimed yet.
+    Waits {
+        partition: PartitionName,
+        standing: newcomers::Standing,
     },
     Committed(Vec<((PartitionId, ContentId), Result<Committed, CommitError>)>),
     Proof {
@@ -298,6 +304,10 @@ impl Processor {
                 asked,
                 result,
             } => self.claimed(partition, asked, result),
+            StoreFact::Waits {
+                partition,
+                standing,
+            } => self.waits(partition, &standing),
             StoreFact::Committed(results) => self.committed(results),
             StoreFact::Proof { id, asked, found } => self.proof(id, asked, found),
             StoreFact::Lanes { id, found } => self.lanes_read(id, found),

@@ -66,6 +66,10 @@ pub enum Event {
         partition: PartitionName,
         /// The log's own identity, where known: compared with the checkpoint's.
         incarnation: Option<String>,
+        /// What the names of those partitions begin with whose keys may have moved to this one, if it was
+        /// added lately: while lanes of those stand stopped or parked, and nobody ever claimed this one,
+        /// it waits. `None`: it does not.
+        siblings: Option<Arc<str>>,
         /// Who else's death is proven (a free OS lock): an unclean claim need not wait for handlers
         /// that die with their worker.
         holder_is_dead: bool,

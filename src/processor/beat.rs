@@ -76,6 +76,8 @@ impl Processor {
             behind: Vec::new(),
             consumed: self.store.consumed().counted(),
         };
+        let waiting = { self.newcomers() }.map(|(name, why)| format!("{name}: {why}"));
+        item.paused.extend(waiting);
         for (&id, owned) in &self.partitions {
             let name = owned.assignment.name.to_string();
             if let Some(figures) = self.engine.figures(id) {

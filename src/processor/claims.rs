@@ -1,6 +1,6 @@
 //! Claims: a partition is taken up where its checkpoint ends, with the lanes that stand.
 
-use super::{Processor, StoreFact, owned::Owned};
+use super::{Processor, StoreFact, newcomers, owned::Owned};
 use crate::{
     checkpoint::Checkpoint,
     history::Event as Noted,
@@ -21,6 +21,9 @@ const CLAIM_AGAIN_MAX: Duration = Duration::from_secs(5);
 /// A partition that is claimed and not taken up yet.
 pub(super) struct Claiming {
     incarnation: Option<String>,
+    siblings: Option<Arc<str>>,
+    /// Why it is not claimed yet.
+    pub(super) waits: Option<String>,
     holder_is_dead: bool,
     start: Option<oneshot::Sender<Option<Start>>>,
     budget: Arc<Budget>,
@@ -41,12 +44,15 @@ struct Won {
 impl Claiming {
     pub(super) fn new(
         incarnation: Option<String>,
+        siblings: Option<Arc<str>>,
         holder_is_dead: bool,
         start: oneshot::Sender<Option<Start>>,
         memory: u64,
     ) -> Self {
         Self {
             incarnation,
+            siblings,
+            waits: None,
             holder_is_dead,
             start: Some(start),
             budget: Arc::new(Budget::new(memory)),
@@ -78,10 +84,18 @@ impl Processor {
             self.worker,
             Arc::clone(&self.clock),
         );
+        let claiming = self.claiming.get(&partition);
+        let siblings = claiming.and_then(|claiming| claiming.siblings.clone());
         self.calls.push(
             async move {
                 tokio::time::sleep(wait).await;
                 let asked = clock.now();
+                if let Some(siblings) = siblings {
+                    let found = newcomers::standing(&*store, &partition, &siblings).await;
+                    if let Some(fact) = StoreFact::of_look(&partition, asked, found) {
+                        return fact;
+                    }
+                }
                 let result = store.claim(&partition, worker).await;
                 StoreFact::Claimed {
                     partition,
@@ -109,6 +123,7 @@ impl Processor {
             }
             return;
         };
+        claiming.waits = None;
         let claimed = match result {
             Ok(claimed) => claimed,
             Err(error @ (StoreError::OutOfReach(_) | StoreError::Fenced { .. })) => {

@@ -171,7 +171,11 @@ impl Processor {
     /// nothing more is on its way; nothing is out, waiting or quarantined; no chain drains, no decision
     /// is pending, the last commit is durable.
     fn is_idle(&mut self) -> bool {
-        if self.sources.partitions() != Some(self.partitions.len()) || !self.claiming.is_empty() {
+        // A new partition that waits for lanes of others to be decided is as idle as they are.
+        let waiting = self.newcomers().count();
+        if self.sources.partitions() != Some(self.partitions.len() + waiting)
+            || self.claiming.len() > waiting
+        {
             return false;
         }
         if !self.engine.is_idle()

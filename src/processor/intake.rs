@@ -17,6 +17,7 @@ impl Processor {
             Event::Assigned {
                 partition,
                 incarnation,
+                siblings,
                 holder_is_dead,
                 start,
             } => {
@@ -25,7 +26,7 @@ impl Processor {
                     self.lose(id);
                 }
                 let memory = self.settings.memory;
-                let claiming = Claiming::new(incarnation, holder_is_dead, start, memory);
+                let claiming = Claiming::new(incarnation, siblings, holder_is_dead, start, memory);
                 self.claiming.insert(partition.clone(), claiming);
                 self.share_memory();
                 self.claim(partition, Duration::ZERO);

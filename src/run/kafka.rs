@@ -48,6 +48,7 @@ pub(crate) fn settings(
         order: config.order,
         start: source.start,
         on_gap: source.on_gap,
+        new_partitions_wait: true,
         store_is_shared: !matches!(config.store.kind, StoreKind::Local { .. }),
         queue_bytes: kafka::queue_bytes(config.memory),
     }))

@@ -45,6 +45,7 @@ impl Cursor {
     }
 
     /// The next positions to read, both ends included, of a log that ends at `last`.
+    #[cfg(any(feature = "local", test))]
     pub(super) fn span(&self, last: u64) -> Option<(u64, u64)> {
         match self.open.front() {
             Some(&range) => Some(range),

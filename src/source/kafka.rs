@@ -21,7 +21,7 @@ mod reading;
 mod slot;
 mod topic_ids;
 
-pub(crate) use client::queue_bytes;
+pub use client::queue_bytes;
 
 /// Which topics are read, and how.
 #[derive(Clone)]
@@ -43,6 +43,8 @@ pub struct Settings {
     pub start: Option<StartAt>,
     /// What to do when a partition does not hold what the checkpoint asks for.
     pub on_gap: OnGap,
+    /// Whether a partition that was added lately waits while lanes of others stand stopped or parked.
+    pub new_partitions_wait: bool,
     /// Whether the workers of the group share the store: a checkpoint behind the group's offset is then
     /// no sign of another worker's store.
     pub store_is_shared: bool,

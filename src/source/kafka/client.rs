@@ -39,7 +39,7 @@ const QUEUE_KIB_MIN: u64 = 256;
 const QUEUE_KIB_MAX: u64 = 64 << 10;
 
 /// Bytes of the memory budget that librdkafka's queue of fetched records may take.
-pub(crate) fn queue_bytes(memory: u64) -> u64 {
+pub fn queue_bytes(memory: u64) -> u64 {
     (memory / 8 / 1024).clamp(QUEUE_KIB_MIN, QUEUE_KIB_MAX) * 1024
 }
 

@@ -175,6 +175,7 @@ mod tests {
             },
             start,
             on_gap,
+            new_partitions_wait: true,
             store_is_shared: true,
             queue_bytes: 1 << 20,
         }

@@ -76,6 +76,7 @@ async fn partitions_are_announced_with_the_log_id() {
             Some(Event::Assigned {
                 partition: found,
                 incarnation,
+                siblings: None,
                 holder_is_dead,
                 start,
             }) => {

@@ -77,6 +77,7 @@ impl Feed {
         let assigned = Event::Assigned {
             partition: name(),
             incarnation: None,
+            siblings: None,
             holder_is_dead: self.holder_is_dead,
             start,
         };

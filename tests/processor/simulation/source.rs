@@ -134,6 +134,7 @@ impl Reader {
                 let assigned = Event::Assigned {
                     partition: self.name(partition),
                     incarnation: None,
+                    siblings: None,
                     holder_is_dead,
                     start,
                 };

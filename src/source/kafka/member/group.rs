@@ -86,6 +86,7 @@ impl Member {
 
     /// Lets the processor claim a topic's partitions.
     fn announce(&mut self, topic: &str, id: Option<&str>) {
+        let siblings = { self.settings.new_partitions_wait }.then(|| format!("{topic}/").into());
         for slot in &mut self.slots {
             if slot.place.0 != topic || !matches!(slot.stage, Stage::Naming) {
                 continue;
@@ -96,6 +97,7 @@ impl Member {
             self.pending.push_back(Event::Assigned {
                 partition: slot.name.clone(),
                 incarnation: slot.incarnation.clone(),
+                siblings: siblings.clone(),
                 holder_is_dead: false,
                 start,
             });

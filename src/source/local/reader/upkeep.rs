@@ -76,6 +76,7 @@ pub(super) fn announce(
         events.push_back(Event::Assigned {
             partition: name.clone(),
             incarnation: Some(topic.id.to_string()),
+            siblings: None,
             holder_is_dead: lock.holder_is_dead(),
             start,
         });
