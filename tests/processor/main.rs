@@ -14,6 +14,7 @@ mod dynamodb_store;
 #[cfg(feature = "local")]
 mod full_memory;
 mod gaps;
+mod group;
 #[cfg(feature = "local")]
 mod local_log;
 mod memory_store;
