@@ -327,6 +327,10 @@ impl Member {
                 }
                 return Ok(false);
             }
+            Handed::FarBehind => {
+                slot.assigned = false;
+                self.unassign(&[place]);
+            }
             Handed::OutOfRange(said) => {
                 reading.looked_for = Some(said);
                 self.look_again(&place);

@@ -16,6 +16,9 @@ use std::{borrow::Cow, collections::VecDeque, time::Instant};
 const WAITING_MAX: usize = 4096;
 const WAITING_BYTES_MAX: usize = 1 << 20;
 
+/// So many offsets that are settled are not read through: the partition is fetched from behind them.
+const SKIPPED_MAX: u64 = 50_000;
+
 /// A partition of ours.
 pub(super) struct Reading {
     pub(super) start: Start,
@@ -46,6 +49,8 @@ pub(super) enum Handed {
     End(Option<u64>),
     /// There is no room for the next record, which wants so many bytes.
     Starved(u64),
+    /// What comes next is settled, for long: it is to be fetched from where the cursor stands.
+    FarBehind,
     /// What was asked for is not there.
     OutOfRange(String),
     Error(String),
@@ -111,6 +116,10 @@ impl Reading {
             return Handed::Nothing;
         };
         match first.kind() {
+            Kind::Record if self.is_far_behind(first.offset()) => {
+                self.forget();
+                Handed::FarBehind
+            }
             Kind::Record => self.records(order),
             Kind::End => {
                 let next = first.offset();
@@ -133,11 +142,19 @@ impl Reading {
         }
     }
 
-    /// Drops records that the checkpoint settles. Of positions that it has open, what lies before a
+    fn is_far_behind(&self, position: u64) -> bool {
+        position.saturating_add(SKIPPED_MAX) < self.cursor.next()
+    }
+
+    /// Drops records that the checkpoint settles, unless there are very many. Of positions that it has open, what lies before a
     /// record that came is gone: compaction took it.
     fn skip_settled(&mut self) {
         while let Some(message) = self.waiting.front() {
-            if !matches!(message.kind(), Kind::Record) || self.cursor.wants(message.offset()) {
+            let position = message.offset();
+            if !matches!(message.kind(), Kind::Record)
+                || self.cursor.wants(position)
+                || self.is_far_behind(position)
+            {
                 return;
             }
             self.pop();
@@ -174,7 +191,7 @@ impl Reading {
             let Some(message) = self.waiting.front() else {
                 return Ok(());
             };
-            if !matches!(message.kind(), Kind::Record) {
+            if !matches!(message.kind(), Kind::Record) || self.is_far_behind(message.offset()) {
                 return Ok(());
             }
             let mut headers: Vec<(Cow<'_, str>, &[u8])> = Vec::new();
