@@ -38,6 +38,8 @@ pub(super) struct Reading {
     pub(super) told: Option<(u64, Instant)>,
     /// What was asked for is not there: it is being looked at.
     pub(super) looked_for: Option<String>,
+    /// When it is looked at again.
+    pub(super) look_at: Option<Instant>,
     /// How often it was looked at, and nothing had been handed over in between.
     pub(super) looks: u32,
 }
@@ -72,6 +74,7 @@ impl Reading {
             wanted: None,
             told: None,
             looked_for: None,
+            look_at: None,
             looks: 0,
         }
     }

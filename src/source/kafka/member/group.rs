@@ -31,6 +31,9 @@ const CONFIRM_AFTER: Duration = Duration::from_secs(1);
 /// a broker that has just taken over may not know its end yet.
 const LOOKS_MAX: u32 = 20;
 
+/// Wait between two of these looks.
+const LOOK_AFTER: Duration = Duration::from_millis(250);
+
 impl Member {
     /// Does what the group, the cluster and the processor have said.
     pub(super) fn group(&mut self) -> Result<(), SourceError> {
@@ -56,6 +59,7 @@ impl Member {
             }
         }
         self.claims_answered();
+        self.looks_due();
         self.confirm();
         self.leave_ended();
         self.assign();
@@ -152,7 +156,7 @@ impl Member {
     /// or ends before.
     fn found_again(&mut self, index: usize, found: &Found) -> Result<(), SourceError> {
         let slot = &mut self.slots[index];
-        let (name, at) = (slot.name.clone(), slot.place.clone());
+        let name = slot.name.clone();
         let Some(reading) = slot.reading() else {
             return Ok(());
         };
@@ -181,12 +185,23 @@ impl Member {
             )));
         } else if next > bounds.next {
             reading.looked_for = Some(said);
-            std::thread::sleep(Duration::from_millis(100));
-            self.looker.ask(Question::Place(at));
+            reading.look_at = Some(Instant::now() + LOOK_AFTER);
         } else {
             tracing::info!(partition = %name, "fetched again from offset {next} ({said}; the log holds {} to {})", bounds.first, bounds.next);
         }
         Ok(())
+    }
+
+    fn looks_due(&mut self) {
+        for slot in &mut self.slots {
+            let place = slot.place.clone();
+            if let Some(reading) = slot.reading()
+                && reading.look_at.is_some_and(|at| at <= Instant::now())
+            {
+                reading.look_at = None;
+                self.looker.ask(Question::Place(place));
+            }
+        }
     }
 
     /// Looks where a partition begins and ends, and reads it again from where we are.
