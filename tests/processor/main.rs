@@ -15,6 +15,8 @@ mod dynamodb_store;
 mod full_memory;
 mod gaps;
 mod group;
+#[cfg(all(feature = "kafka", feature = "local"))]
+mod kafka_source;
 #[cfg(feature = "local")]
 mod local_log;
 mod memory_store;

@@ -16,6 +16,9 @@ use std::{collections::BTreeMap, time::Duration};
 /// How long an answer may take.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
+/// The same of topic ids, without which a worker can do.
+const IDS_MAX: Duration = Duration::from_secs(3);
+
 /// A client that reads no records and is no member of the group.
 pub struct Cluster {
     consumer: BaseConsumer<Context>,
@@ -105,7 +108,7 @@ impl Cluster {
     /// # Errors
     /// When there is no answer.
     pub fn topic_ids(&self, topics: &[&str]) -> Result<BTreeMap<String, String>, ClusterError> {
-        let ids = topic_ids(&self.consumer, topics, ANSWER_MAX);
+        let ids = topic_ids(&self.consumer, topics, IDS_MAX);
         self.listen();
         ids.map_err(|why| ClusterError::OutOfReach {
             servers: self.servers.clone(),

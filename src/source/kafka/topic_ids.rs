@@ -74,7 +74,11 @@ pub(super) fn topic_ids(
 unsafe fn read(event: *mut native::rd_kafka_event_t) -> Result<BTreeMap<String, String>, String> {
     // SAFETY: all that is reached from the event lives as long as it, and all texts end with a zero.
     unsafe {
-        if native::rd_kafka_event_error(event) != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        let error = native::rd_kafka_event_error(event);
+        if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE {
+            return Ok(BTreeMap::new());
+        }
+        if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
             let said = native::rd_kafka_event_error_string(event);
             return Err(CStr::from_ptr(said).to_string_lossy().into_owned());
         }
