@@ -8,10 +8,12 @@ mod careful;
 mod changes;
 mod claims;
 mod commits;
+mod counts;
 mod durable;
 mod ending;
 mod intake;
 mod lanes;
+mod look;
 mod memory;
 mod newcomers;
 mod note;
@@ -23,10 +25,13 @@ mod room;
 mod settings;
 mod sources;
 mod tries;
+mod watch;
 
 pub use careful::CAREFUL_FROM;
+pub use counts::{Counts, Latencies, StoreTrouble, TryOutcome};
 pub use report::{Report, ReportedLane, ReportedPartition};
 pub use settings::{CUT_AT, Clock, Outcome, Parts, Settings, Stop};
+pub use watch::{PartitionVitals, Phase, Vitals, Watch};
 
 use crate::{
     handler::{DeadLetter, PublishError},
@@ -38,12 +43,12 @@ use crate::{
     },
 };
 use claims::Claiming;
+use counts::Counters;
 use ending::Ending;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use note::Notes;
 use owned::Owned;
 use partitions::{Engine, LaneId, PartitionId, Ticket, Time};
-use report::Counters;
 use sources::Sources;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -146,6 +151,8 @@ pub struct Processor {
     proofs_due: Duration,
     beat_at: Duration,
     beating: bool,
+    watch: Option<Arc<Watch>>,
+    look_at: Duration,
     idle_since: Option<Duration>,
     /// Releases of what was never taken up that are out.
     giving_back: u32,
@@ -165,6 +172,7 @@ impl Processor {
             sources,
             clock,
         } = parts;
+        let counters = Counters::new(sources.iter().map(|(name, _)| Arc::clone(name)));
         let (sources, events) = Sources::new(sources);
         let now = clock.now();
         Self {
@@ -183,13 +191,15 @@ impl Processor {
             partitions: BTreeMap::new(),
             names: HashMap::new(),
             gone: Vec::new(),
-            counters: Counters::default(),
+            counters,
             now,
             started_at: now,
             started_wall: clock.wall_millis(),
             proofs_due: now,
             beat_at: now,
             beating: false,
+            watch: None,
+            look_at: now,
             idle_since: None,
             giving_back: 0,
             ending: None,
@@ -220,8 +230,10 @@ impl Processor {
             self.commits_due();
             self.leave_drained();
             self.beat();
+            self.turned();
             let ending = self.ending.is_some();
             if let Some(end) = self.finished() {
+                self.look(Some(Phase::Ended));
                 return self.close(end).await;
             }
             // Where the end begins only now, the engine was told to drain and no fact will follow.
@@ -298,6 +310,7 @@ impl Processor {
     }
 
     fn store_fact(&mut self, fact: StoreFact) {
+        self.note_trouble(&fact);
         match fact {
             StoreFact::Claimed {
                 partition,
@@ -372,6 +385,7 @@ impl Processor {
         };
         at(self.tries.deadline());
         at(Some(self.beat_at));
+        at(self.looks_at());
         if let Some(ending) = &self.ending {
             at(Some(ending.deadline));
             at(Some(ending.deadline + ending::COMMITS_AFTER));

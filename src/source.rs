@@ -8,9 +8,12 @@ use crate::{
 };
 use futures_util::future::BoxFuture;
 use partitions::Resume;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -105,6 +108,14 @@ pub enum Event {
         partition: PartitionName,
         /// Records, as far as the source can tell.
         records: u64,
+    },
+    /// How long the log keeps a record at least; `None`: for ever, or it is not known. For metrics
+    /// only, and said behind [`Event::Positioned`].
+    Retention {
+        /// Which one.
+        partition: PartitionName,
+        /// From its timestamp on.
+        age: Option<Duration>,
     },
     /// There is more, and the partition's budget has no room for it. Said once until records are
     /// handed over, [`Order::Resume`] comes, or another weight is wanted.

@@ -293,7 +293,7 @@ impl<R: Item> Engine<R> {
 
     /// Figures of a partition.
     pub fn figures(&self, partition: PartitionId) -> Option<Figures> {
-        self.part(partition).map(Partition::figures)
+        { self.part(partition) }.map(|part| part.figures(&self.limits))
     }
 
     /// How many lanes of a partition are stopped, and how many have a chain in the store. Looks at each

@@ -25,6 +25,9 @@ pub struct Figures {
     pub waiting: u32,
     /// The source is asked to hand over nothing.
     pub paused: bool,
+    /// A lane's turn has come, and the partition keeps none from starting: a slot and a sound target
+    /// are all that it may wait for. Never in careful mode, which has reasons of its own.
+    pub runnable: bool,
 }
 
 pub(crate) struct Partition<P> {
@@ -261,7 +264,7 @@ impl<P: Ord + Clone> Partition<P> {
         self.bytes < bytes - bytes / 4 && self.buffered < records - records / 4
     }
 
-    pub(crate) fn figures(&self) -> Figures {
+    pub(crate) fn figures(&self, limits: &Limits) -> Figures {
         Figures {
             buffered: self.buffered,
             bytes: self.bytes,
@@ -269,6 +272,7 @@ impl<P: Ord + Clone> Partition<P> {
             unflushed: self.unflushed,
             waiting: self.waiting,
             paused: self.paused,
+            runnable: !self.ready.is_empty() && self.careful.is_none() && self.may_start(limits),
         }
     }
 }

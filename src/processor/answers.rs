@@ -2,6 +2,7 @@
 
 use super::{
     Processor,
+    counts::TryOutcome,
     room::first_beyond,
     tries::{Ended, Out},
 };
@@ -20,8 +21,7 @@ struct Classified {
     effects: Vec<(usize, Effect)>,
     rest: Rest,
     quarantine: Duration,
-    /// As the history words it.
-    outcome: &'static str,
+    outcome: TryOutcome,
     error: Option<String>,
 }
 
@@ -35,7 +35,7 @@ impl Processor {
             self.tries.linger(until, &out.run, self.now);
         }
         let first = out.run.first();
-        if let Some(owned) = self.partitions.get_mut(&out.partition) {
+        let source = if let Some(owned) = self.partitions.get_mut(&out.partition) {
             if let Some(error) = &answer.error {
                 owned.dirty = true;
                 if let Some(lane) = LaneKey::from_bytes(first.lane()) {
@@ -60,7 +60,11 @@ impl Processor {
             if !answer.effects.is_empty() {
                 owned.effects.insert(ticket, answer.effects.clone());
             }
-        }
+            owned.source
+        } else {
+            self.counters.place(&first.assignment().name.source)
+        };
+        self.count_ended(source, out, &answer);
         self.engine.complete(
             ticket,
             partitions::Answer {
@@ -80,7 +84,7 @@ impl Processor {
                 effects: Vec::new(),
                 rest: Rest::Unattributed,
                 quarantine: Duration::ZERO,
-                outcome: "panic",
+                outcome: TryOutcome::Panic,
                 error: Some(error),
             },
             Ended::TimedOut => Classified {
@@ -88,7 +92,7 @@ impl Processor {
                 effects: Vec::new(),
                 rest: Rest::Unattributed,
                 quarantine: self.settle,
-                outcome: "timeout",
+                outcome: TryOutcome::Timeout,
                 error: Some(format!("no answer within {:?}", self.settings.timeout)),
             },
         };
@@ -119,14 +123,14 @@ impl Processor {
             failure = None;
         }
         let (rest, outcome) = match &failure {
-            None if done == n => (Rest::Nothing, "done"),
-            None => (Rest::Untried, "untried"),
+            None if done == n => (Rest::Nothing, TryOutcome::Done),
+            None => (Rest::Untried, TryOutcome::Untried),
             Some(f) => match f.kind {
-                FailureKind::Retry => (Rest::Retry { after: f.after }, "retry"),
-                FailureKind::Reject => (Rest::Reject, "reject"),
-                FailureKind::Target => (Rest::Target { after: f.after }, "target"),
-                FailureKind::Unattributed => (Rest::Unattributed, "unattributed"),
-                FailureKind::Untried => (Rest::Untried, "untried"),
+                FailureKind::Retry => (Rest::Retry { after: f.after }, TryOutcome::Retry),
+                FailureKind::Reject => (Rest::Reject, TryOutcome::Reject),
+                FailureKind::Target => (Rest::Target { after: f.after }, TryOutcome::Target),
+                FailureKind::Unattributed => (Rest::Unattributed, TryOutcome::Unattributed),
+                FailureKind::Untried => (Rest::Untried, TryOutcome::Untried),
             },
         };
         let error = failure.map(|f| f.error);
@@ -154,7 +158,7 @@ impl Processor {
                     Event::Ended {
                         ticket,
                         attempt,
-                        outcome: "done",
+                        outcome: TryOutcome::Done.name(),
                         error: None,
                     },
                 );
@@ -167,39 +171,52 @@ impl Processor {
             let (outcome, error) = if failed {
                 (answer.outcome, answer.error.as_deref())
             } else {
-                ("untried", None)
+                (TryOutcome::Untried, None)
             };
             self.notes.record(
                 record,
                 Event::Ended {
                     ticket,
                     attempt,
-                    outcome,
+                    outcome: outcome.name(),
                     error,
                 },
             );
-        }
-        if plain {
-            self.counters.done += answer.done as u64;
-        }
-        // The attempts of the first record are known; a later one of the run is at its first.
-        let attempt = if answer.done == 0 {
-            out.run.attempt()
-        } else {
-            1
-        };
-        match answer.rest {
-            Rest::Retry { .. } if attempt >= self.settings.failure.attempts_max => {}
-            Rest::Retry { .. } | Rest::Target { .. } | Rest::Unattributed => {
-                self.counters.retries += 1
-            }
-            Rest::Reject => self.counters.rejected += 1,
-            Rest::Nothing | Rest::Untried => {}
         }
         if !answer.quarantine.is_zero() {
             let millis = u64::try_from(answer.quarantine.as_millis()).unwrap_or(u64::MAX);
             self.notes
                 .record(out.run.first(), Event::Quarantined { ticket, millis });
+        }
+    }
+
+    /// `source`: its place among the counters.
+    fn count_ended(&mut self, source: usize, out: &Out, answer: &Classified) {
+        let counts = self.counters.of(source);
+        let (done, left) = (answer.done, out.run.records().len() - answer.done);
+        if answer.effects.is_empty() {
+            counts.done += done as u64;
+        }
+        counts.tried(TryOutcome::Done, done as u64);
+        if left > 0 {
+            let failed = match answer.rest {
+                Rest::Unattributed => left,
+                Rest::Retry { .. }
+                | Rest::Target { .. }
+                | Rest::Reject
+                | Rest::Nothing
+                | Rest::Untried => 1,
+            };
+            counts.tried(answer.outcome, failed as u64);
+            counts.tried(TryOutcome::Untried, (left - failed) as u64);
+        }
+        // The attempts of the first record are known; a later one of the run is at its first.
+        let attempt = if done == 0 { out.run.attempt() } else { 1 };
+        match answer.rest {
+            Rest::Retry { .. } if attempt >= self.settings.failure.attempts_max => {}
+            Rest::Retry { .. } | Rest::Target { .. } | Rest::Unattributed => counts.retries += 1,
+            Rest::Reject => counts.rejected += 1,
+            Rest::Nothing | Rest::Untried => {}
         }
     }
 }

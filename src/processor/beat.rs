@@ -72,7 +72,7 @@ impl Processor {
                 .engine
                 .sick_since()
                 .map(|since| wall - millis_ago(since.0)),
-            fenced: self.counters.fenced,
+            fenced: self.counters.sum(|counts| counts.fenced),
             behind: Vec::new(),
             consumed: self.store.consumed().counted(),
         };

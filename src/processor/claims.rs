@@ -219,6 +219,7 @@ impl Processor {
             epoch: ownership.epoch,
         };
         let mut owned = Owned {
+            source: self.counters.place(&assignment.name.source),
             number: ownership.commit,
             attempts: known.attempts.iter().cloned().collect::<HashMap<_, _>>(),
             dirty: !fits || checkpoint != known,

@@ -169,6 +169,7 @@ impl Processor {
             calls: 1,
             again_at: None,
             sent_at: self.now,
+            begun_at: self.now,
         });
         Some(commit)
     }
@@ -221,6 +222,9 @@ impl Processor {
         let Some(owned) = self.partitions.get_mut(&id) else {
             return;
         };
+        self.counters
+            .commits
+            .took(self.now.saturating_sub(out.begun_at));
         let commit = &out.commit;
         owned.stretch = (committed.write_units / WRITE_UNITS_HIGH).clamp(1.0, STRETCH_MAX);
         owned.number = commit.number;

@@ -34,11 +34,23 @@ impl Processor {
                 self.note_heads(owned, *waiting, lane, &out.commit, heads);
             }
             let records = self.engine.records(waiting.ticket).len() as u64;
-            if waiting.change == Change::Effects {
-                self.counters.done += records;
-            } else if waiting.change == Change::Skip {
+            let counts = self.counters.of(owned.source);
+            match waiting.change {
+                Change::Effects => counts.done += records,
                 // A skipped head that never came in this process counts too.
-                self.counters.skipped += 1;
+                Change::Skip => counts.skipped += 1,
+                Change::Stop => counts.stopped += 1,
+                Change::Park => {
+                    counts.parked += 1;
+                    counts.chained += records.saturating_sub(1);
+                }
+                Change::Append => counts.chained += records,
+                Change::Verdict
+                | Change::DeadLettered
+                | Change::Reopen
+                | Change::Cut
+                | Change::Live
+                | Change::Announce => {}
             }
             if self.is_over(*waiting, &errors)
                 && let Some(lane) = lane

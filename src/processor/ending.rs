@@ -37,6 +37,7 @@ impl Processor {
             deadline,
             told_sources: false,
         });
+        self.look_at = self.now;
         self.stop_claiming();
         let ids: Vec<PartitionId> = self.partitions.keys().copied().collect();
         for id in ids {

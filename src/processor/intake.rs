@@ -57,6 +57,15 @@ impl Processor {
                     owned.behind = Some(records);
                 }
             }
+            Event::Retention { partition, age } => {
+                if let Some(owned) = self
+                    .names
+                    .get(&partition)
+                    .and_then(|id| self.partitions.get_mut(id))
+                {
+                    owned.retention = age;
+                }
+            }
             Event::Starved { partition, wants } => self.starved(&partition, wants),
             Event::Paused { partition } => self.paused(&partition),
             Event::Revoked {

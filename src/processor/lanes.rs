@@ -338,7 +338,8 @@ impl Processor {
         let published = match result {
             Ok(()) => {
                 if let Some(record) = &record {
-                    self.counters.dead_lettered += 1;
+                    let source = &record.assignment().name.source;
+                    self.counters.of_source(source).dead_lettered += 1;
                     self.notes.record(record, Event::DeadLettered);
                 }
                 Published::Done

@@ -1,6 +1,6 @@
 //! What the loop keeps of each partition that it owns.
 
-use super::{careful::Charged, memory::Memory};
+use super::{careful::Charged, look::Stalled, memory::Memory};
 use crate::{
     checkpoint::Checkpoint,
     position::Position,
@@ -19,6 +19,8 @@ use tokio::sync::oneshot;
 /// A partition of ours.
 pub(super) struct Owned {
     pub(super) assignment: Arc<Assignment>,
+    /// The source's place among the counters.
+    pub(super) source: usize,
     pub(super) fence: Fence,
     /// Highest durable commit.
     pub(super) number: u64,
@@ -28,6 +30,8 @@ pub(super) struct Owned {
     pub(super) memory: Memory,
     /// Records of the log that were not handed over; `None`: the source has not said yet.
     pub(super) behind: Option<u64>,
+    /// After so long the source may delete a record, where it says so.
+    pub(super) retention: Option<Duration>,
     /// Attempts that the checkpoint knows of records that were not handed over yet.
     pub(super) attempts: HashMap<Position, u32>,
     /// Attempts of those of them that a worker's death was charged to.
@@ -67,6 +71,10 @@ pub(super) struct Owned {
     pub(super) reading: bool,
     pub(super) reading_lanes: bool,
     pub(super) lanes_read_at: Duration,
+    /// Since when the store answers nothing of this partition but errors.
+    pub(super) store_fails_since: Option<Duration>,
+    /// What the last look found, where it could go on.
+    pub(super) stalled: Option<Stalled>,
     /// Not proven: nothing starts.
     pub(super) held: bool,
     /// Until then a former owner's tries may run.
@@ -155,6 +163,8 @@ pub(super) struct OutCommit {
     /// When it may be sent again; `None`: a call is out.
     pub(super) again_at: Option<Duration>,
     pub(super) sent_at: Duration,
+    /// When it was first sent.
+    pub(super) begun_at: Duration,
 }
 
 impl Owned {
@@ -169,12 +179,14 @@ impl Owned {
         let lanes = lanes.into_iter().map(|item| (item.lane.clone(), item));
         Self {
             assignment,
+            source: 0,
             fence,
             number: 0,
             checkpoint: Checkpoint::default(),
             lanes: lanes.collect(),
             memory: Memory::new(budget),
             behind: None,
+            retention: None,
             attempts: HashMap::new(),
             charged: Charged::new(),
             errors: HashMap::new(),
@@ -196,6 +208,8 @@ impl Owned {
             reading: false,
             reading_lanes: false,
             lanes_read_at: now,
+            store_fails_since: None,
+            stalled: None,
             held: false,
             quiet_until: None,
             claimed_at: now,

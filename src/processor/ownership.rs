@@ -38,7 +38,7 @@ impl Processor {
             )
         });
         let why = acted.as_deref().unwrap_or(why);
-        self.counters.fenced += 1;
+        self.counters.of(owned.source).fenced += 1;
         let name = owned.assignment.name.clone();
         tracing::error!(partition = %name, "{why}");
         self.notes.partition(&owned, Event::Refused { why });

@@ -26,7 +26,7 @@ impl Processor {
             else {
                 continue;
             };
-            self.counters.rejected += 1;
+            self.counters.of(owned.source).rejected += 1;
             let errors = owned.errors.entry(effects.lane.clone()).or_default();
             errors.note(&effects.position, why, errors.attempts + 1);
             of.push((ticket, record));

@@ -1,22 +1,9 @@
 //! What this process did, for `--report`.
 
+use super::counts::Counters;
 use crate::{position::Position, store::Consumed};
 use serde::Serialize;
 use std::time::Duration;
-
-/// Counters of the loop.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Counters {
-    pub(super) done: u64,
-    pub(super) dead_lettered: u64,
-    pub(super) skipped: u64,
-    pub(super) tries: u64,
-    pub(super) retries: u64,
-    pub(super) rejected: u64,
-    pub(super) in_flight_peak: u32,
-    /// Writes refused because another worker owns the partition.
-    pub(super) fenced: u64,
-}
 
 /// The report of one process alone; `"format": 1`.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -92,25 +79,26 @@ pub struct ReportedPartition {
 impl Report {
     pub(super) fn new(counters: &Counters, elapsed: Duration) -> Self {
         let seconds = elapsed.as_secs_f64();
+        let done = counters.sum(|counts| counts.done);
         Self {
             format: 1,
             records: 0,
-            done: counters.done,
+            done,
             parked: 0,
             held: 0,
-            dead_lettered: counters.dead_lettered,
-            skipped: counters.skipped,
+            dead_lettered: counters.sum(|counts| counts.dead_lettered),
+            skipped: counters.sum(|counts| counts.skipped),
             tries: counters.tries,
-            retries: counters.retries,
-            rejected: counters.rejected,
+            retries: counters.sum(|counts| counts.retries),
+            rejected: counters.sum(|counts| counts.rejected),
             in_flight_peak: counters.in_flight_peak,
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
             records_per_second: if seconds > 0.0 {
-                (counters.done as f64 / seconds * 10.0).round() / 10.0
+                (done as f64 / seconds * 10.0).round() / 10.0
             } else {
                 0.0
             },
-            fenced: counters.fenced,
+            fenced: counters.sum(|counts| counts.fenced),
             store: None,
             stopped_lanes: Vec::new(),
             parked_lanes: Vec::new(),

@@ -57,6 +57,8 @@ pub(super) struct Tries {
     out: HashMap<Ticket, (Out, Abort)>,
     /// All tries have the same timeout, so their deadlines are in order of their starts.
     deadlines: VecDeque<(Duration, Ticket)>,
+    /// Tries that were told to end since they overran, and when, in that order.
+    overran: VecDeque<(Duration, Ticket)>,
     /// Of ended tries that a remote may still run: until when, and the first record's id.
     lingering: Vec<(Duration, String)>,
     numbers: u64,
@@ -72,6 +74,7 @@ impl Tries {
             pending: FuturesUnordered::new(),
             out: HashMap::new(),
             deadlines: VecDeque::new(),
+            overran: VecDeque::new(),
             lingering: Vec::new(),
             numbers: 0,
             spawning: false,
@@ -164,11 +167,25 @@ impl Tries {
         while let Some(&(deadline, ticket)) = self.deadlines.front() {
             match self.out.get(&ticket) {
                 Some(_) if deadline > now => return,
-                Some((_, abort)) => abort.abort(),
+                Some((_, abort)) => {
+                    abort.abort();
+                    self.overran.push_back((now, ticket));
+                }
                 None => {}
             }
             self.deadlines.pop_front();
         }
+    }
+
+    /// Since when the first of the tries that overran has not ended, though it was told to.
+    pub(super) fn overrun_since(&mut self) -> Option<Duration> {
+        while let Some((since, ticket)) = self.overran.front() {
+            if self.out.contains_key(ticket) {
+                return Some(*since);
+            }
+            self.overran.pop_front();
+        }
+        None
     }
 
     /// When the next try overruns.

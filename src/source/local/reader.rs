@@ -293,6 +293,12 @@ impl Reader {
             from: placed.from,
             gap: placed.gap,
         });
+        if self.settings.retention.is_some() {
+            self.pending.push_back(Event::Retention {
+                partition: slot.name.clone(),
+                age: self.settings.retention,
+            });
+        }
         let end = self.settings.extent.end(number, placed.last);
         let mut reading = Reading::new(start, placed.cursor, end);
         (reading.frontier, reading.registered) = (placed.frontier, registered);

@@ -218,7 +218,7 @@ impl Host {
                 self.starved.insert(key, wants);
             }
             Event::Paused { partition } => self.paused.push(partition.partition.to_string()),
-            Event::Announced { .. } | Event::PassedOver { .. } => {}
+            Event::Announced { .. } | Event::PassedOver { .. } | Event::Retention { .. } => {}
             Event::Records(_) | Event::Revoked { .. } | Event::Ended { .. } => {
                 panic!("not expected: {event:?}")
             }
