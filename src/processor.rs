@@ -13,6 +13,7 @@ mod durable;
 mod ending;
 mod intake;
 mod lanes;
+mod log;
 mod look;
 mod memory;
 mod newcomers;
@@ -151,6 +152,8 @@ pub struct Processor {
     proofs_due: Duration,
     beat_at: Duration,
     beating: bool,
+    /// Since when the target is sick, as was told of last.
+    sick_since: Option<Time>,
     watch: Option<Arc<Watch>>,
     look_at: Duration,
     idle_since: Option<Duration>,
@@ -198,6 +201,7 @@ impl Processor {
             proofs_due: now,
             beat_at: now,
             beating: false,
+            sick_since: None,
             watch: None,
             look_at: now,
             idle_since: None,
@@ -331,13 +335,13 @@ impl Processor {
             StoreFact::GivenBack(result) => {
                 self.giving_back -= 1;
                 if let Err(error) = result {
-                    tracing::warn!("partition is not released, its next owner waits: {error}");
+                    tracing::warn!(%error, "partition is not released, its next owner waits");
                 }
             }
             StoreFact::Beat(result) => {
                 self.beating = false;
                 if let Err(error) = result {
-                    tracing::warn!("worker item not written: {error}");
+                    tracing::warn!(%error, "worker item not written");
                 }
             }
         }

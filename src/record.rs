@@ -50,6 +50,13 @@ pub struct Assignment {
     pub generation: u64,
 }
 
+impl Assignment {
+    /// The id of the record at this position: `{source}/{partition}/{position}/{generation}`.
+    pub fn record_id(&self, position: &Position) -> String {
+        format!("{}/{position}/{}", self.name, self.generation)
+    }
+}
+
 /// Records of one fetch: one allocation for all bytes, one for all entries, freed with its last
 /// record. It holds the permit for its bytes until then.
 struct Batch {
@@ -127,13 +134,7 @@ impl Record {
     /// `{source}/{partition}/{position}/{generation}`: the same at every try, so a target can use it
     /// as its idempotency key.
     pub fn id(&self) -> String {
-        let assignment = self.assignment();
-        format!(
-            "{}/{}/{}",
-            assignment.name,
-            self.position(),
-            assignment.generation
-        )
+        self.assignment().record_id(self.position())
     }
 
     /// Bytes of lane name, key, value and headers.

@@ -1,6 +1,6 @@
 //! Actions: what the engine asks for is performed.
 
-use super::{Processor, owned::Waiting};
+use super::{Processor, log, owned::Waiting};
 use crate::{
     history::Event as Noted,
     record::{LaneKey, Run},
@@ -130,16 +130,8 @@ impl Processor {
         let Some(owned) = self.partitions.get(&id) else {
             return;
         };
-        let key = self.engine.lane_key(lane).and_then(LaneKey::from_bytes);
-        if let Some(item) = key.and_then(|key| owned.lanes.get(&key)) {
-            tracing::error!(
-                partition = %owned.assignment.name,
-                lane = %item.lane,
-                position = %item.head,
-                attempts = item.attempts,
-                "lane stopped: {}; decide with `lanekeeper lanes retry|skip|park|dead-letter`",
-                item.last_error,
-            );
+        if let Some(key) = self.engine.lane_key(lane).and_then(LaneKey::from_bytes) {
+            log::stopped(owned, &key);
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     Processor,
     counts::TryOutcome,
+    log,
     room::first_beyond,
     tries::{Ended, Out},
 };
@@ -168,6 +169,9 @@ impl Processor {
                 continue;
             }
             let failed = index == answer.done || answer.rest == Rest::Unattributed;
+            if let Some(error) = answer.error.as_deref().filter(|_| failed) {
+                log::failed(record, attempt, answer.outcome.name(), error);
+            }
             let (outcome, error) = if failed {
                 (answer.outcome, answer.error.as_deref())
             } else {

@@ -44,7 +44,7 @@ impl Processor {
             self.notes.head(owned, &[], position, event);
         }
         tracing::warn!(
-            partition = %owned.assignment.name,
+            source = %owned.assignment.name.source, partition = %owned.assignment.name.partition,
             unclean_claims = owned.unclean_claims,
             through = last.as_ref().map(tracing::field::display),
             suspects = %listed(&suspects),

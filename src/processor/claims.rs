@@ -1,6 +1,6 @@
 //! Claims: a partition is taken up where its checkpoint ends, with the lanes that stand.
 
-use super::{Processor, StoreFact, newcomers, owned::Owned};
+use super::{Processor, StoreFact, log, newcomers, owned::Owned};
 use crate::{
     checkpoint::Checkpoint,
     history::Event as Noted,
@@ -132,7 +132,7 @@ impl Processor {
                     .min(CLAIM_AGAIN_MAX);
                 // As with commits: not each of them, of each partition, for as long as it lasts.
                 if claiming.calls == 0 || claiming.calls.is_multiple_of(16) {
-                    tracing::warn!(%partition, calls = claiming.calls + 1, "claim is repeated: {error}");
+                    tracing::warn!(source = %partition.source, partition = %partition.partition, calls = claiming.calls + 1, %error, "claim is repeated");
                 }
                 claiming.calls += 1;
                 self.claim(partition, wait);
@@ -153,7 +153,7 @@ impl Processor {
                 .and_then(|c| c.incarnation.as_ref()),
         ) && ours != theirs
         {
-            tracing::warn!(%partition, "the checkpoint is of log {theirs}, this is log {ours}");
+            tracing::warn!(source = %partition.source, partition = %partition.partition, "the checkpoint is of log {theirs}, this is log {ours}");
         }
         let assignment = Arc::new(Assignment {
             name: partition,
@@ -244,8 +244,9 @@ impl Processor {
         gap: Option<&str>,
     ) {
         if let Some(gap) = gap {
-            tracing::warn!(partition = %owned.assignment.name, "gap: {gap}");
+            tracing::warn!(source = %owned.assignment.name.source, partition = %owned.assignment.name.partition, "gap: {gap}");
         }
+        log::claimed(owned, clean);
         self.notes.partition(owned, Noted::Claimed { clean });
         let restored = Noted::Restored {
             checkpoint: found,
@@ -289,7 +290,7 @@ impl Processor {
     fn taken_up(&mut self, id: PartitionId, owned: Owned) {
         let partition = owned.assignment.name.clone();
         if let Some(until) = owned.quiet_until {
-            tracing::info!(%partition, "a former owner did not release: nothing starts for {:?}", until.saturating_sub(self.now));
+            tracing::info!(source = %partition.source, partition = %partition.partition, "a former owner did not release: nothing starts for {:?}", until.saturating_sub(self.now));
         }
         self.names.insert(partition, id);
         self.partitions.insert(id, owned);

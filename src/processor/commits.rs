@@ -303,7 +303,7 @@ impl Processor {
             return;
         };
         if out.calls == 1 || out.calls.is_multiple_of(16) {
-            tracing::warn!(partition = %owned.assignment.name, number = out.commit.number, calls = out.calls, "commit is repeated: {why}");
+            tracing::warn!(source = %owned.assignment.name.source, partition = %owned.assignment.name.partition, number = out.commit.number, calls = out.calls, error = why, "commit is repeated");
         }
         out.again_at = Some(self.now + wait);
         owned.out = Some(out);

@@ -74,7 +74,8 @@ pub struct Counts {
     pub rejected: u64,
     /// Writes refused because another worker owns the partition.
     pub fenced: u64,
-    tries: [u64; TryOutcome::ALL.len()],
+    /// Tries that ended, counted per record, in the order of [`TryOutcome::ALL`].
+    pub tries: [u64; TryOutcome::ALL.len()],
 }
 
 impl Counts {

@@ -3,6 +3,7 @@
 use super::{
     Processor,
     commits::Heads,
+    log,
     owned::{Errors, OutCommit, Owned, Waiting},
 };
 use crate::{
@@ -32,6 +33,9 @@ impl Processor {
             self.note_change(*waiting, &errors);
             if let Some(lane) = &lane {
                 self.note_heads(owned, *waiting, lane, &out.commit, heads);
+                let head = self.engine.records(waiting.ticket).next();
+                let head = head.map(Record::position).or_else(|| heads.get(lane));
+                log::changed(owned, lane, head, waiting.change, &errors);
             }
             let records = self.engine.records(waiting.ticket).len() as u64;
             let counts = self.counters.of(owned.source);

@@ -1,7 +1,7 @@
 //! How the loop ends: idle, drained, or at a deadline.
 
 use super::{
-    Outcome, Processor, StoreFact,
+    Outcome, Processor, StoreFact, log,
     owned::{Owned, Standing},
     report::{Report, ReportedLane, ReportedPartition},
 };
@@ -30,6 +30,10 @@ impl Processor {
     pub(super) fn end(&mut self, outcome: Outcome) {
         if self.ending.is_some() {
             return;
+        }
+        if matches!(outcome, Outcome::Drained) {
+            let (in_flight, partitions) = (self.engine.in_flight(), self.partitions.len());
+            tracing::info!(in_flight, partitions, "draining: nothing new starts");
         }
         let deadline = self.now + self.settings.drain;
         self.ending = Some(Ending {
@@ -98,7 +102,7 @@ impl Processor {
 
     pub(super) fn released(&mut self, id: PartitionId, result: &Result<(), StoreError>) {
         if let Err(error) = result {
-            tracing::warn!("partition is not released, its next owner waits: {error}");
+            tracing::warn!(%error, "partition is not released, its next owner waits");
         }
         self.let_go(id, result.is_ok());
     }
@@ -109,6 +113,7 @@ impl Processor {
             return;
         };
         owned.left = Some(self.standing(id, &owned));
+        log::let_go(&owned, clean);
         self.notes.partition(&owned, Event::Revoked { clean });
         self.names.remove(&owned.assignment.name);
         self.engine.revoke(id);

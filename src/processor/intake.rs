@@ -1,6 +1,6 @@
 //! Facts from sources: partitions come and go, records arrive.
 
-use super::{Processor, claims::Claiming, owned::Leaving};
+use super::{Processor, claims::Claiming, log, owned::Leaving};
 use crate::{
     history::Event as Noted,
     record::{PartitionName, Record},
@@ -150,6 +150,7 @@ impl Processor {
     /// The partition may be another's already: nothing more of it is written.
     fn lose(&mut self, id: PartitionId) {
         if let Some(owned) = self.partitions.remove(&id) {
+            log::let_go(&owned, false);
             self.notes
                 .partition(&owned, Noted::Revoked { clean: false });
             self.names.remove(&owned.assignment.name);

@@ -1,11 +1,11 @@
 //! Lanes that are not live: operators' decisions, chains, dead letters.
 
-use super::{Processor, StoreFact, owned::Owned};
+use super::{Processor, StoreFact, log, owned::Owned};
 use crate::{
     handler::PublishError,
     history::Event,
     position::Position,
-    record::{LaneKey, Record},
+    record::{Assignment, LaneKey, Record},
     store::{DecideError, DecisionNote, LaneItem, LaneState, StoreError, Verb},
 };
 use futures_util::FutureExt;
@@ -67,7 +67,7 @@ impl Processor {
         let found = match found {
             Ok(found) => found,
             Err(error) => {
-                tracing::warn!(partition = %owned.assignment.name, "lanes could not be read: {error}");
+                tracing::warn!(source = %owned.assignment.name.source, partition = %owned.assignment.name.partition, %error, "lanes could not be read");
                 return;
             }
         };
@@ -158,7 +158,14 @@ impl Processor {
             }
             // It is read again at the next interval.
             Err(error) => {
-                tracing::info!(partition = %owned.assignment.name, "decision not taken: {error}")
+                let name = &owned.assignment.name;
+                let (partition, lane) = (&*name.partition, lane.id(&name.partition));
+                let error = match error {
+                    DecideError::NoSuchLane { .. } => "the lane is live".to_owned(),
+                    DecideError::State { .. } => "it does not fit the lane any more".to_owned(),
+                    DecideError::Store(error) => error.to_string(),
+                };
+                tracing::info!(source = %name.source, partition, lane, error, "decision not taken");
             }
         }
     }
@@ -176,7 +183,7 @@ impl Processor {
             Verb::Park => Decision::Park,
             Verb::DeadLetter if self.dead_letter.is_some() => Decision::DeadLetter,
             Verb::DeadLetter => {
-                tracing::warn!(partition = %owned.assignment.name, %lane, "`dead-letter` was decided and `failure.dead_letter` is not configured: the decision is dropped");
+                tracing::warn!(source = %owned.assignment.name.source, partition = %owned.assignment.name.partition, lane = %lane.id(&owned.assignment.name.partition), "`dead-letter` was decided and `failure.dead_letter` is not configured: the decision is dropped");
                 owned.clear.push(lane.clone());
                 return;
             }
@@ -187,9 +194,11 @@ impl Processor {
                 let head = item.head.clone();
                 self.notes
                     .head(owned, lane.bytes(), &head, Event::Decided { verb });
+                let Assignment { name, .. } = &*owned.assignment;
+                tracing::info!(source = %name.source, partition = %name.partition, lane = lane.id(&name.partition), record = owned.assignment.record_id(&head), ?verb, "decision taken");
             }
         } else {
-            tracing::warn!(partition = %owned.assignment.name, %lane, ?verb, "the lane's state does not offer this: the decision is dropped");
+            tracing::warn!(source = %owned.assignment.name.source, partition = %owned.assignment.name.partition, lane = %lane.id(&owned.assignment.name.partition), ?verb, "the lane's state does not offer this: the decision is dropped");
             owned.clear.push(lane.clone());
         }
     }
@@ -207,11 +216,11 @@ impl Processor {
             if let Some(copy) = copy_of(owned, position)
                 && self.engine.recover(id, copy.clone())
             {
-                tracing::warn!(%partition, %position, "stopped head is gone from its log: its copy stands for it");
+                tracing::warn!(source = %partition.source, partition = %partition.partition, record = owned.assignment.record_id(position), "stopped head is gone from its log: its copy stands for it");
                 self.notes.record(&copy, Event::Fetched);
                 continue;
             }
-            tracing::warn!(%partition, %position, "open record is gone from its log");
+            tracing::warn!(source = %partition.source, partition = %partition.partition, record = owned.assignment.record_id(position), "open record is gone from its log");
             owned.attempts.remove(position);
             self.notes.head(owned, &[], position, Event::Gone);
         }
@@ -223,7 +232,7 @@ impl Processor {
     pub(super) fn declined(&mut self, id: PartitionId, lane: LaneId) {
         let key = self.engine.lane_key(lane).and_then(LaneKey::from_bytes);
         if let (Some(owned), Some(lane)) = (self.partitions.get_mut(&id), key) {
-            tracing::error!(partition = %owned.assignment.name, %lane, "the stopped head is gone from its log and was too large for a copy: nothing but `lanes skip` can be done; what was decided is dropped");
+            tracing::error!(source = %owned.assignment.name.source, partition = %owned.assignment.name.partition, lane = %lane.id(&owned.assignment.name.partition), "the stopped head is gone from its log and was too large for a copy: nothing but `lanes skip` can be done; what was decided is dropped");
             owned.clear.push(lane);
         }
     }
@@ -236,7 +245,7 @@ impl Processor {
             return;
         };
         let after = self.engine.chain_loaded_to(lane).cloned();
-        tracing::debug!(partition = %owned.assignment.name, lane = %key, ?after, "loading a chain");
+        tracing::debug!(source = %owned.assignment.name.source, partition = %owned.assignment.name.partition, lane = %key.id(&owned.assignment.name.partition), ?after, "loading a chain");
         let (store, assignment) = (Arc::clone(&self.store), Arc::clone(&owned.assignment));
         self.calls.push(
             async move {
@@ -270,12 +279,14 @@ impl Processor {
                 for record in &records {
                     Self::note_charged(owned, record);
                 }
-                tracing::debug!(partition = %owned.assignment.name, ?lane, records = records.len(), "chain loaded");
                 let key = self.engine.lane_key(lane).and_then(LaneKey::from_bytes);
-                let tail = key.and_then(|key| owned.lanes.get(&key)?.tail.clone());
+                let tail = key
+                    .as_ref()
+                    .and_then(|key| owned.lanes.get(key)?.tail.clone());
                 let loaded_to = self.engine.chain_loaded_to(lane);
-                if records.is_empty() && loaded_to < tail.as_ref() {
-                    tracing::error!(partition = %owned.assignment.name, ?lane, tail = ?tail, "the store has no record of this chain up to its tail: somebody deleted them; the lane waits for them");
+                let is_broken = records.is_empty() && loaded_to < tail.as_ref();
+                log::loaded(owned, key.as_ref(), records.len(), is_broken);
+                if is_broken {
                     self.load_chain(id, lane, LOAD_DAMAGED_AGAIN);
                     return;
                 }
@@ -285,7 +296,7 @@ impl Processor {
                 self.engine.chain(lane, &mut records.into_iter(), last);
             }
             Err(error) => {
-                tracing::warn!(partition = %owned.assignment.name, "chain could not be read: {error}");
+                tracing::warn!(source = %owned.assignment.name.source, partition = %owned.assignment.name.partition, %error, "chain could not be read");
                 self.load_chain(id, lane, LOAD_AGAIN);
             }
         }
@@ -341,12 +352,18 @@ impl Processor {
                     let source = &record.assignment().name.source;
                     self.counters.of_source(source).dead_lettered += 1;
                     self.notes.record(record, Event::DeadLettered);
+                    let item = LaneKey::from_bytes(record.lane())
+                        .and_then(|lane| self.partitions.get(&id)?.lanes.get(&lane));
+                    let (attempts, error) =
+                        item.map_or((0, ""), |item| (item.attempts, item.last_error.as_str()));
+                    log::dead_lettered(record, attempts, error);
                 }
                 Published::Done
             }
             Err(error) => {
                 if let (Some(owned), Some(record)) = (self.partitions.get_mut(&id), &record) {
-                    tracing::warn!(record = %record.id(), "dead letter not published: {error}");
+                    let name = &owned.assignment.name;
+                    tracing::warn!(source = %name.source, partition = %name.partition, record = record.id(), %error, "dead letter not published");
                     if let Some(lane) = LaneKey::from_bytes(record.lane()) {
                         let errors = owned.errors.entry(lane).or_default();
                         errors.note(
@@ -374,7 +391,7 @@ fn copy_of(owned: &Owned, position: &Position) -> Option<Record> {
     match Record::from_stored(&owned.assignment, position.clone(), item.record.as_ref()?) {
         Ok(record) => Some(record),
         Err(error) => {
-            tracing::error!(partition = %owned.assignment.name, lane = %item.lane, "the copy of the stopped head cannot be read: {error}");
+            tracing::error!(source = %owned.assignment.name.source, partition = %owned.assignment.name.partition, lane = %item.lane.id(&owned.assignment.name.partition), %error, "the copy of the stopped head cannot be read");
             None
         }
     }
@@ -389,10 +406,10 @@ fn name_foreign_changes(owned: &Owned, found: &BTreeMap<LaneKey, LaneItem>) -> V
         match found.get(lane).map(|item| item.state) {
             Some(state) if state == known.state => {}
             Some(state) => {
-                tracing::error!(%partition, %lane, known = ?known.state, found = ?state, "lane item was changed in the store by another hand");
+                tracing::error!(source = %partition.source, partition = %partition.partition, lane = %lane.id(&partition.partition), known = ?known.state, found = ?state, "lane item was changed in the store by another hand");
             }
             None => {
-                tracing::error!(%partition, %lane, known = ?known.state, "lane item was deleted from the store by another hand: it is written anew");
+                tracing::error!(source = %partition.source, partition = %partition.partition, lane = %lane.id(&partition.partition), known = ?known.state, "lane item was deleted from the store by another hand: it is written anew");
                 deleted.push(known.clone());
             }
         }

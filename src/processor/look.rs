@@ -31,6 +31,18 @@ impl Processor {
 
     /// Once a turn: it goes on, and looks at itself when it is time to.
     pub(super) fn turned(&mut self) {
+        let sick = self.engine.sick_since();
+        if sick.is_some() != self.sick_since.is_some() {
+            if let Some(since) = self.sick_since {
+                let seconds = self.now.saturating_sub(since.0).as_secs_f64();
+                tracing::info!(seconds, "the target is well again");
+            } else {
+                tracing::warn!(
+                    "the target is sick, it fails all tries by its own fault: one call at a time probes it"
+                );
+            }
+            self.sick_since = sick;
+        }
         if let Some(watch) = &self.watch {
             watch.turned(self.now);
             if self.now >= self.look_at {

@@ -64,7 +64,7 @@ impl Processor {
             standing.lanes, standing.partition
         );
         if claiming.waits.as_ref() != Some(&what) {
-            tracing::warn!(partition = %partition, "{what}");
+            tracing::warn!(source = %partition.source, partition = %partition.partition, "{what}");
             claiming.waits = Some(what);
             // For `status`.
             self.beat_at = self.now;

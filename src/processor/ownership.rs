@@ -40,7 +40,7 @@ impl Processor {
         let why = acted.as_deref().unwrap_or(why);
         self.counters.of(owned.source).fenced += 1;
         let name = owned.assignment.name.clone();
-        tracing::error!(partition = %name, "{why}");
+        tracing::error!(source = %name.source, partition = %name.partition, "{why}");
         self.notes.partition(&owned, Event::Refused { why });
         self.notes
             .partition(&owned, Event::Revoked { clean: false });
@@ -108,7 +108,7 @@ impl Processor {
                 self.fenced(id, &error.to_string(), Some((worker, epoch)));
             }
             Err(error) => {
-                tracing::warn!(partition = %owned.assignment.name, "ownership is not proven: {error}");
+                tracing::warn!(source = %owned.assignment.name.source, partition = %owned.assignment.name.partition, %error, "ownership is not proven");
                 // What is due before, as holding it, is not put off.
                 self.proofs_due = self.proofs_due.min(self.now + PROVE_AGAIN);
             }

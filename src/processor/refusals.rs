@@ -88,7 +88,7 @@ impl Processor {
         };
         for index in moved {
             if let Some(change) = out.commit.lanes.get(*index) {
-                tracing::info!(partition = %owned.assignment.name, lane = %change.lane, "lane item changed in the store: reading it again");
+                tracing::info!(source = %owned.assignment.name.source, partition = %owned.assignment.name.partition, lane = %change.lane.id(&owned.assignment.name.partition), "lane item changed in the store: reading it again");
             }
         }
         let mut back = out.tickets;
@@ -124,7 +124,7 @@ impl Processor {
             }),
             TooLarge::Checkpoint => None,
         };
-        tracing::error!(partition = %owned.assignment.name, "{error}");
+        tracing::error!(source = %owned.assignment.name.source, partition = %owned.assignment.name.partition, "{error}");
         let refused = change.map(|w| {
             let records = self.engine.records(w.ticket).len();
             (w, changes::kept(w.change, records))

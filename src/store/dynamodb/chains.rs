@@ -197,7 +197,7 @@ impl DynamodbStore {
             Err(_) => return,
         };
         if let Err(error) = self.delete_all(keys).await {
-            tracing::debug!(partition = %chain.0, lane = %chain.1, "segments that passed stay for now: {error}");
+            tracing::debug!(source = %chain.0.source, partition = %chain.0.partition, lane = chain.1.id(&chain.0.partition), %error, "segments that passed stay for now");
         }
     }
 
@@ -207,7 +207,7 @@ impl DynamodbStore {
             known.remove(chain);
         }
         if let Err(error) = self.try_sweep(chain, ended).await {
-            tracing::debug!(partition = %chain.0, lane = %chain.1, "what is left of an ended chain stays until the next claim: {error}");
+            tracing::debug!(source = %chain.0.source, partition = %chain.0.partition, lane = chain.1.id(&chain.0.partition), %error, "what is left of an ended chain stays until the next claim");
         }
     }
 

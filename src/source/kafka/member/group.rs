@@ -172,7 +172,7 @@ impl Member {
             );
             let (position, gap) =
                 { self.settings.on_gap }.go_on(bounds.first, bounds.next, &what)?;
-            tracing::warn!(partition = %name, "gap: {gap}");
+            tracing::warn!(source = %name.source, partition = %name.partition, "gap: {gap}");
             reading.cursor.pass(position - 1);
             self.pending.push_back(Event::PassedOver {
                 partition: name,
@@ -187,7 +187,7 @@ impl Member {
             reading.looked_for = Some(said);
             reading.look_at = Some(Instant::now() + LOOK_AFTER);
         } else {
-            tracing::info!(partition = %name, "fetched again from offset {next} ({said}; the log holds {} to {})", bounds.first, bounds.next);
+            tracing::info!(source = %name.source, partition = %name.partition, "fetched again from offset {next} ({said}; the log holds {} to {})", bounds.first, bounds.next);
         }
         Ok(())
     }
