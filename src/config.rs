@@ -351,10 +351,11 @@ impl Config {
 }
 
 /// Types of sources, stores and handlers that this build has.
-pub(crate) const BUILT: [(&str, bool); 5] = [
+pub(crate) const BUILT: [(&str, bool); 6] = [
     ("local", cfg!(feature = "local")),
     ("exec", cfg!(feature = "exec")),
     ("http", cfg!(feature = "http")),
+    ("metrics", cfg!(feature = "metrics")),
     ("kafka", cfg!(feature = "kafka")),
     ("dynamodb", cfg!(feature = "dynamodb")),
 ];

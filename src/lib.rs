@@ -10,6 +10,8 @@ pub mod config;
 pub mod effect;
 pub mod handler;
 pub mod history;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 pub mod position;
 pub mod processor;
 pub mod record;

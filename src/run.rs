@@ -11,12 +11,13 @@ use crate::{
     sqlite::DatabaseError,
     store::StoreError,
 };
-use std::{future::Future, io, path::PathBuf, sync::Arc};
+use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc};
 use tokio::sync::mpsc;
 
 #[cfg(feature = "kafka")]
 mod kafka;
 mod machine;
+mod pages;
 mod recover;
 #[cfg(feature = "cli")]
 mod replay;
@@ -178,6 +179,16 @@ pub enum RunError {
     /// The dead-letter target cannot be used.
     #[error("the dead-letter target cannot be used: {0}")]
     DeadLetter(io::Error),
+    /// `metrics.listen` cannot be had.
+    #[error(
+        "`metrics.listen`: nothing can listen at `{listen}`: {error}; is it another process's? give this worker an address of its own, or leave the key out"
+    )]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
     /// Signals cannot be waited for.
     #[error("cannot wait for signals: {0}")]
     Signals(io::Error),

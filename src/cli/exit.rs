@@ -120,6 +120,7 @@ fn of_run(error: &RunError) -> Exit {
         RunError::Config(_)
         | RunError::NotBuilt { .. }
         | RunError::History { .. }
+        | RunError::Listen { .. }
         | RunError::Selection(_) => Exit::Usage,
         RunError::Log(error) => of_log(error),
         RunError::Store(error) => of_fault(&error.fault),

@@ -198,7 +198,7 @@ fn every_error_names_key_value_place_and_what_is_allowed() {
         (
             "not built",
             errors_with(
-                "[sources.k]\ntype = \"kafka\"\nbootstrap_servers = \"h:1\"\ntopics = [\"t\"]\n[metrics]\nlisten = \"127.0.0.1:9464\"\n",
+                "[sources.k]\ntype = \"kafka\"\nbootstrap_servers = \"h:1\"\ntopics = [\"t\"]\n[failure.dead_letter]\ntype = \"sqs\"\nqueue_url = \"https://sqs.eu-west-1.amazonaws.com/1/q\"\n",
             ),
         ),
         (

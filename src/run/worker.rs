@@ -2,6 +2,7 @@
 
 use super::{
     MachineClock, RunError, RunOptions, open_store,
+    pages::Pages,
     recover::{self, Chosen},
 };
 use crate::{
@@ -40,6 +41,7 @@ pub(crate) struct Worker {
     ends: BTreeMap<PartitionName, u64>,
     /// Those of logs and store.
     files: BTreeSet<PathBuf>,
+    pages: Pages,
 }
 
 impl Worker {
@@ -81,9 +83,12 @@ impl Worker {
             target,
             options.history.as_deref(),
         )?;
+        let (pages, processor) = Pages::open(config, options, built.processor)?;
         Ok(Self {
+            processor,
             ends,
             files: files(config),
+            pages,
             ..built
         })
     }
@@ -124,6 +129,7 @@ impl Worker {
             history,
             ends: BTreeMap::new(),
             files: BTreeSet::new(),
+            pages: Pages::default(),
         })
     }
 
@@ -145,6 +151,7 @@ impl Worker {
             history,
             ends: _,
             files,
+            pages: _shown_to_the_end,
         } = self;
         let name_children = async {
             loop {

@@ -13,6 +13,8 @@ mod dynamodb;
 mod help;
 mod import;
 mod lanes;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod newcomer;
 mod put;
 mod recover;

@@ -11,7 +11,7 @@ type Case = (
     i32,
 );
 
-const CASES: [Case; 18] = [
+const CASES: [Case; 19] = [
     ("no such command", &["reprocess"], &[], 2),
     ("no such option", &["run", "--untilidle"], &[], 2),
     ("no such file", &["status", "-c", "no.toml"], &[], 2),
@@ -37,7 +37,18 @@ const CASES: [Case; 18] = [
     ("contradiction", &["run", "--set", "drain=1s"], &[], 2),
     (
         "not in this build",
-        &["run", "--set", "metrics.listen=127.0.0.1:0"],
+        &[
+            "run",
+            "--set",
+            "failure.dead_letter={ type = \"sqs\", queue_url = \"https://sqs.eu-west-1.amazonaws.com/1/q\" }",
+        ],
+        &[],
+        2,
+    ),
+    (
+        // An address that is kept for documents: no machine has it.
+        "address of nobody here",
+        &["run", "--set", "metrics.listen=192.0.2.1:9464"],
         &[],
         2,
     ),
