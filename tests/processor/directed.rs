@@ -16,4 +16,5 @@ mod outage;
 mod ownership;
 mod places;
 mod target;
+mod watch;
 mod world;

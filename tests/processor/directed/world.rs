@@ -10,7 +10,7 @@ use lanekeeper::{
     audit::{Audit, Counts},
     checkpoint::Checkpoint,
     history::{Fact, History, Line},
-    processor::{CUT_AT, Clock, Outcome, Parts, Processor, Report, Settings, Stop},
+    processor::{CUT_AT, Clock, Outcome, Parts, Processor, Report, Settings, Stop, Watch},
     record::{LaneKey, LaneOrder, NoKey, OrderBy, PartitionName},
     store::{
         Commit, DecideError, DecisionNote, LaneItem, Store, Verb, WorkerId,
@@ -356,6 +356,8 @@ impl World {
             worker: id.to_string(),
             seq: AtomicU64::new(0),
         };
+        let clock = Arc::new(Time(Arc::clone(self)));
+        let watch = Arc::new(Watch::new(clock.clone(), seat.settings.cap));
         let processor = Processor::new(Parts {
             worker: id,
             settings: seat.settings,
@@ -364,11 +366,13 @@ impl World {
             history: Arc::new(sink),
             dead_letter: seat.dead_letters.then_some(client as _),
             sources: vec![("log".into(), Box::new(feed))],
-            clock: Arc::new(Time(Arc::clone(self))),
-        });
+            clock,
+        })
+        .watched_by(Arc::clone(&watch));
         let (stop, stops) = mpsc::unbounded_channel();
         Worker {
             id,
+            watch,
             stop,
             end: tokio::spawn(processor.drive(stops)),
             sky,
@@ -417,6 +421,8 @@ impl Seat {
 /// A running worker.
 pub(super) struct Worker {
     pub(super) id: WorkerId,
+    /// What it shows of itself.
+    pub(super) watch: Arc<Watch>,
     pub(super) stop: mpsc::UnboundedSender<Stop>,
     end: JoinHandle<(Report, Outcome)>,
     sky: Arc<Mutex<Sky>>,
