@@ -154,6 +154,7 @@ fn answer(event: Event) -> u64 {
         | Event::Revoked { .. }
         | Event::Starved { .. }
         | Event::Paused { .. }
+        | Event::Retention { .. }
         | Event::Ended { .. } => 0,
     }
 }

@@ -284,3 +284,91 @@ impl From<Result<CaughtEnd, Aborted>> for Ended {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Config,
+        position::Position,
+        record::{Assignment, BatchBuilder, PartitionName, Record},
+    };
+    use partitions::{Action, Engine, Resume};
+    use std::sync::{Mutex, mpsc};
+
+    /// Blocks its thread until it is told to go on.
+    struct Blocks(Mutex<mpsc::Receiver<()>>);
+
+    impl Target for Blocks {
+        fn try_run(self: Arc<Self>, _: Run) -> BoxFuture<'static, Answer> {
+            async move {
+                let _ = self.0.lock().map(|told| told.recv());
+                // Here it is found to be aborted.
+                tokio::task::yield_now().await;
+                Answer::all(1)
+            }
+            .boxed()
+        }
+
+        fn settle(&self, _: Duration) -> Duration {
+            Duration::ZERO
+        }
+
+        fn children(&self) -> Vec<u32> {
+            Vec::new()
+        }
+
+        fn share(&self, _: Vec<std::os::fd::OwnedFd>) {}
+    }
+
+    /// What an engine with one record starts.
+    fn started() -> (Ticket, PartitionId, Run) {
+        let settings = Config::new("tries", 1).settings();
+        let mut engine: Engine<Record> = Engine::new(settings.limits());
+        let id = engine.assign(partitions::Assignment {
+            identity: 1,
+            resume: Resume::Beginning,
+            settled_to: None,
+            open: &mut std::iter::empty(),
+            held: &mut std::iter::empty(),
+        });
+        let assignment = Assignment {
+            name: PartitionName::new("log", "t/0"),
+            epoch: 1,
+            generation: 0,
+        };
+        let mut batch = BatchBuilder::new(Arc::new(assignment));
+        let at = Position::Offset(1);
+        batch
+            .push(settings.order, at, Some(b"a"), None, [], None)
+            .expect("it has a key");
+        for record in batch.finish(None) {
+            assert_eq!(engine.push(id, record, 0), partitions::Pushed::Accepted);
+        }
+        let Some(Action::Start { ticket, .. }) = engine.poll() else {
+            panic!("it can start");
+        };
+        let run = Run::new(engine.records(ticket), 1).expect("a record");
+        (ticket, id, run)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_try_that_does_not_end_when_told_to_is_known_until_it_does() {
+        let (go_on, told) = mpsc::channel();
+        let mut tries = Tries::new(Arc::new(Blocks(Mutex::new(told))), Duration::from_secs(1));
+        tries.took(Duration::from_secs(1), 1);
+        assert!(tries.spawning());
+        let (ticket, partition, run) = started();
+        let ended = tries.start(ticket, partition, run, Duration::ZERO);
+        assert!(ended.is_none(), "it is out");
+        tries.expire(Duration::from_millis(999));
+        assert_eq!(tries.overrun_since(), None, "it has its time");
+        tries.expire(Duration::from_secs(1));
+        tries.expire(Duration::from_secs(7));
+        assert_eq!(tries.overrun_since(), Some(Duration::from_secs(1)));
+        go_on.send(()).expect("it waits");
+        let (_, _, end) = tries.next().await.expect("it ends");
+        assert!(matches!(end, Ended::TimedOut), "{end:?}");
+        assert_eq!(tries.overrun_since(), None);
+    }
+}

@@ -41,7 +41,7 @@ pub(crate) struct Worker {
     ends: BTreeMap<PartitionName, u64>,
     /// Those of logs and store.
     files: BTreeSet<PathBuf>,
-    pages: Pages,
+    pub(super) pages: Pages,
 }
 
 impl Worker {

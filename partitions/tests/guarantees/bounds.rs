@@ -45,6 +45,27 @@ fn g9_a_partition_is_paused_at_its_count_of_records() {
 }
 
 #[test]
+fn what_waits_for_a_slot_alone_is_runnable() {
+    let mut limits = limits(Then::Stop);
+    limits.cap = 1;
+    let mut world = World::new(limits, &[b"ab"]);
+    let runnable = |world: &World| {
+        let id = world.parts[0].id.expect("assigned");
+        world.engine.figures(id).expect("figures").runnable
+    };
+    world.push(0);
+    assert!(!runnable(&world), "its only record runs");
+    world.push(0);
+    assert!(runnable(&world), "the other one needs its slot");
+    let id = world.parts[0].id.expect("assigned");
+    world.engine.hold(id, true);
+    assert!(!runnable(&world), "it is held");
+    world.engine.hold(id, false);
+    world.answer(0, 10, done(1));
+    assert!(!runnable(&world), "it has the slot");
+}
+
+#[test]
 fn g9_one_oversized_record_is_taken_alone() {
     let mut limits = limits(Then::Stop);
     limits.partition_bytes_max = 100;

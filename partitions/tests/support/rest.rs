@@ -91,6 +91,11 @@ impl World {
             self.tries.iter().filter(mine).count(),
             "tries of {at}"
         );
+        let free = self.engine.in_flight() < self.limits.cap && self.engine.sick_since().is_none();
+        assert!(
+            !(figures.runnable && free),
+            "G10 progress: {at} could go on and does not"
+        );
         assert_eq!(
             figures.paused, part.paused,
             "G9 memory: what the source was told of {at}"
