@@ -227,6 +227,15 @@ impl Consumed {
     }
 }
 
+/// Requests that failed for now, and that a store sent again within one call, since it was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Repeats {
+    /// They were refused: a throttle, or a conflict with another request.
+    pub not_now: u64,
+    /// No answer came, or none that says what became of them.
+    pub lost: u64,
+}
+
 /// Checkpoints, lanes, chains, effects. Object-safe; called once a commit, never once a record.
 pub trait Store: Send + Sync {
     /// For messages: what it is and where.
@@ -242,6 +251,11 @@ pub trait Store: Send + Sync {
     /// What was consumed through this handle; nothing where nothing is counted.
     fn consumed(&self) -> Consumed {
         Consumed::default()
+    }
+
+    /// What was sent again through this handle; nothing where nothing is counted.
+    fn repeats(&self) -> Repeats {
+        Repeats::default()
     }
 
     /// Takes the partition: epoch + 1 if it is as read (consistently), registered for listing.

@@ -426,6 +426,17 @@ fn store(page: &mut Page<'_>, vitals: &Vitals) -> fmt::Result {
             (labels, Value::Whole(*count))
         }),
     )?;
+    page.add(
+        &counter(
+            "lanekeeper_store_repeats",
+            "Requests that were sent again within a call to the store.",
+        ),
+        [
+            ("not_now", vitals.repeats.not_now),
+            ("lost", vitals.repeats.lost),
+        ]
+        .map(|(why, count)| (vec![("why", why)], Value::Whole(count))),
+    )?;
     let consumed = || vitals.consumed.iter();
     page.add(
         &counter(

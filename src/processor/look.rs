@@ -84,6 +84,7 @@ impl Processor {
                 .map(|(trouble, count)| (*trouble, *count))
                 .collect(),
             consumed: self.store.consumed().counted(),
+            repeats: self.store.repeats(),
         });
     }
 

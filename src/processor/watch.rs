@@ -2,7 +2,10 @@
 //! hangs.
 
 use super::{Clock, Counts, Latencies, StoreTrouble};
-use crate::{record::PartitionName, store::Consumed};
+use crate::{
+    record::PartitionName,
+    store::{Consumed, Repeats},
+};
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -112,6 +115,8 @@ pub struct Vitals {
     pub store_errors: Vec<(StoreTrouble, u64)>,
     /// What requests to the store consumed; `None`: nothing is counted.
     pub consumed: Option<Consumed>,
+    /// Requests that the store sent again within a call.
+    pub repeats: Repeats,
 }
 
 /// A partition that is owned.

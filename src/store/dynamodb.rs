@@ -7,8 +7,8 @@
 
 use super::{
     AsRead, Claimed, Commit, CommitBounds, CommitError, Committed, Consumed, DecideError,
-    DecisionNote, Fence, HistoryItem, LaneItem, Ownership, Rewind, RewindError, Store, StoreError,
-    WorkerId, WorkerItem,
+    DecisionNote, Fence, HistoryItem, LaneItem, Ownership, Repeats, Rewind, RewindError, Store,
+    StoreError, WorkerId, WorkerItem,
 };
 use crate::{
     position::Position,
@@ -163,6 +163,10 @@ impl Store for DynamodbStore {
 
     fn consumed(&self) -> Consumed {
         self.meter.total()
+    }
+
+    fn repeats(&self) -> Repeats {
+        self.meter.repeats()
     }
 
     fn claim<'a>(

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     processor::{Clock, Phase},
     record::PartitionName,
-    store::Consumed,
+    store::{Consumed, Repeats},
 };
 use prometheus_client::{encoding::prometheus_text::encode, registry::Registry};
 use std::{collections::BTreeSet, time::Duration};
@@ -84,6 +84,10 @@ fn full() -> Vitals {
             read_units: 1.5,
             write_units: 20.0,
         }),
+        repeats: Repeats {
+            not_now: 14,
+            lost: 15,
+        },
     }
 }
 
@@ -217,6 +221,8 @@ fn values_are_those_of_the_last_look_and_ages_those_of_now() {
         "9"
     );
     assert_eq!(of("lanekeeper_store_write_units_total"), "20.0");
+    assert_eq!(of("lanekeeper_store_repeats_total{why=\"not_now\"}"), "14");
+    assert_eq!(of("lanekeeper_store_repeats_total{why=\"lost\"}"), "15");
     assert_eq!(of("lanekeeper_commit_seconds_bucket{le=\"0.01\"}"), "2");
     assert_eq!(of("lanekeeper_commit_seconds_bucket{le=\"+Inf\"}"), "3");
     assert_eq!(of("lanekeeper_commit_seconds_sum"), "42.5");

@@ -1,7 +1,7 @@
 //! Requests: what their failures mean, how often they are sent, what they consume.
 
 use super::{DynamodbStore, expression::Expression, schema::Item};
-use crate::store::StoreError;
+use crate::store::{Repeats, StoreError};
 use aws_sdk_dynamodb::{
     config::http::HttpResponse,
     error::{BuildError, ProvideErrorMetadata, SdkError},
@@ -11,7 +11,15 @@ use aws_sdk_dynamodb::{
         TransactWriteItem,
     },
 };
-use std::{fmt, future::Future, sync::Mutex, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::time::{Instant, sleep};
 
 /// How long one verb of the store tries before it says that the table is out of reach. The caller goes
@@ -162,9 +170,13 @@ fn reason(reason: &CancellationReason) -> Reason {
     }
 }
 
-/// What was consumed.
+/// What was consumed, and what was sent again.
 #[derive(Default, Debug)]
-pub(super) struct Meter(Mutex<crate::store::Consumed>);
+pub(super) struct Meter {
+    consumed: Mutex<crate::store::Consumed>,
+    not_now: AtomicU64,
+    lost: AtomicU64,
+}
 
 impl Meter {
     pub(super) fn read(&self, capacity: Option<&ConsumedCapacity>) {
@@ -177,7 +189,7 @@ impl Meter {
         capacity: impl IntoIterator<Item = &'c ConsumedCapacity>,
     ) -> f64 {
         let units = capacity.into_iter().map(units).sum();
-        if let Ok(mut all) = self.0.lock() {
+        if let Ok(mut all) = self.consumed.lock() {
             all.requests += 1;
             all.write_units += units;
         }
@@ -189,16 +201,34 @@ impl Meter {
         add: impl FnOnce(&mut crate::store::Consumed, f64),
         capacity: Option<&ConsumedCapacity>,
     ) {
-        if let Ok(mut all) = self.0.lock() {
+        if let Ok(mut all) = self.consumed.lock() {
             all.requests += 1;
             add(&mut all, capacity.map_or(0.0, units));
         }
     }
 
     pub(super) fn total(&self) -> crate::store::Consumed {
-        self.0
+        self.consumed
             .lock()
             .map_or_else(|_| Default::default(), |all| *all)
+    }
+
+    fn repeated(&self, why: &Trouble) {
+        let count = match why {
+            Trouble::Unknown(_) => &self.lost,
+            Trouble::NotNow(_)
+            | Trouble::Canceled(_)
+            | Trouble::Refused { .. }
+            | Trouble::Condition(_) => &self.not_now,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn repeats(&self) -> Repeats {
+        Repeats {
+            not_now: self.not_now.load(Ordering::Relaxed),
+            lost: self.lost.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -233,6 +263,7 @@ impl DynamodbStore {
                 // An earlier one may be written, whatever the last one was told.
                 return Err(unknown.unwrap_or(error));
             }
+            self.meter.repeated(&error);
             sleep(pause).await;
             wait = (wait * 2).min(WAIT_MAX);
         }
@@ -347,6 +378,23 @@ fn is_not_now(reasons: &[Reason]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_sent_again_is_counted_by_why() {
+        let store = DynamodbStore::new("table", "app");
+        let mut ends = vec![
+            Ok(7),
+            Err(Trouble::Unknown("lost".to_owned())),
+            Err(Trouble::NotNow("throttled".to_owned())),
+            Err(Trouble::NotNow("throttled".to_owned())),
+        ];
+        let end = store
+            .retrying(|| std::future::ready(ends.pop().unwrap_or(Ok(0))))
+            .await;
+        assert_eq!(end, Ok(7));
+        let (not_now, lost) = (2, 1);
+        assert_eq!(store.meter.repeats(), Repeats { not_now, lost });
+    }
 
     #[test]
     fn a_transaction_whose_first_item_was_not_looked_at_says_nothing_of_the_others() {
