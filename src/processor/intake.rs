@@ -57,15 +57,7 @@ impl Processor {
                     owned.behind = Some(records);
                 }
             }
-            Event::Retention { partition, age } => {
-                if let Some(owned) = self
-                    .names
-                    .get(&partition)
-                    .and_then(|id| self.partitions.get_mut(id))
-                {
-                    owned.retention = age;
-                }
-            }
+            Event::Retention { partition, age } => self.retention(&partition, age),
             Event::Starved { partition, wants } => self.starved(&partition, wants),
             Event::Paused { partition } => self.paused(&partition),
             Event::Revoked {
@@ -83,6 +75,13 @@ impl Processor {
                     owned.dirty = true;
                 }
             }
+        }
+    }
+
+    fn retention(&mut self, partition: &PartitionName, age: Option<Duration>) {
+        let id = self.names.get(partition);
+        if let Some(owned) = id.and_then(|id| self.partitions.get_mut(id)) {
+            owned.retention = age;
         }
     }
 
