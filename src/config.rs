@@ -9,12 +9,14 @@ use crate::{
 };
 use partitions::FailureRules;
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 mod check;
+mod kafka;
 mod layers;
 mod origin;
 mod quantity;
@@ -29,6 +31,7 @@ mod tree;
 mod tests;
 
 pub use crate::source::{OnGap, StartAt};
+pub(crate) use kafka::{dead_letter_link, source_link};
 pub use layers::Layers;
 pub use origin::{ConfigError, ConfigErrors, Origin};
 pub use partitions::{Stops, Then};
@@ -116,10 +119,19 @@ pub enum DeadLetterConfig {
         /// `topic`: not one that is read by this app.
         topic: String,
     },
-    /// `type = "kafka"`: a topic of the source's cluster.
+    /// `type = "kafka"`.
     Kafka {
         /// `topic`: not one that is read by this app.
         topic: String,
+        /// `bootstrap_servers`. Default `None`: the cluster of the first Kafka source, reached as that
+        /// source reaches it.
+        bootstrap_servers: Option<String>,
+        /// `properties`: to librdkafka, as those of a source. Without `bootstrap_servers` they are laid
+        /// over the source's properties of the connection (`security.…`, `ssl.…`, `sasl.…`, …).
+        properties: BTreeMap<String, Property>,
+        /// `allow_plaintext`, as a source's. Default: the source's without `bootstrap_servers`, else
+        /// `false`.
+        allow_plaintext: Option<bool>,
     },
     /// `type = "sqs"`.
     Sqs {

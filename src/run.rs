@@ -15,7 +15,7 @@ use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc};
 use tokio::sync::mpsc;
 
 #[cfg(feature = "kafka")]
-mod kafka;
+pub(crate) mod kafka;
 mod machine;
 mod pages;
 mod recover;
@@ -141,19 +141,19 @@ pub enum RunError {
     Lock(#[from] LockError),
     /// A Kafka cluster does not answer, or its settings are wrong.
     #[cfg(feature = "kafka")]
-    #[error("source `{source_name}`: {error}")]
+    #[error("{of}: {error}")]
     Kafka {
-        /// The source.
-        source_name: String,
+        /// What needs it: a source, or the dead-letter target.
+        of: String,
         /// Why.
         error: crate::source::kafka::cluster::ClusterError,
     },
-    /// A secret among a source's properties is not where the configuration says.
+    /// A secret among Kafka properties is not where the configuration says.
     #[cfg(feature = "kafka")]
-    #[error("source `{source_name}`, property `{key}`: {error}")]
+    #[error("{of}, property `{key}`: {error}")]
     Secret {
-        /// The source.
-        source_name: String,
+        /// What needs it: a source, or the dead-letter target.
+        of: String,
         /// The property.
         key: String,
         /// Why.

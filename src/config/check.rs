@@ -8,6 +8,8 @@ use crate::record::OrderBy;
 use partitions::Then;
 use std::{ops::RangeInclusive, time::Duration};
 
+mod kafka;
+
 pub(super) const CAP: RangeInclusive<u64> = 1..=1_000_000;
 pub(super) const ATTEMPTS: RangeInclusive<u64> = 1..=1_000_000;
 pub(super) const PARK_MAX: RangeInclusive<u64> = 1..=100_000_000;
@@ -49,6 +51,7 @@ pub(super) fn problems(config: &Config) -> Vec<ConfigError> {
     check.order();
     check.dead_letters();
     check.sources();
+    check.kafka();
     check.table();
     check.lambda();
     check.build();
@@ -223,8 +226,8 @@ impl Check<'_> {
                         ..
                     },
                 ) => path == read && topic == from,
-                (DeadLetterConfig::Kafka { topic }, SourceKind::Kafka { topics, .. }) => {
-                    topics.contains(topic)
+                (DeadLetterConfig::Kafka { topic, .. }, SourceKind::Kafka { topics, .. }) => {
+                    topics.contains(topic) && kafka::meet(self.config, source)
                 }
                 (
                     DeadLetterConfig::Sqs { queue_url },

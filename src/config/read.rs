@@ -219,13 +219,6 @@ impl<'a> Section<'a> {
         self.origin.clone()
     }
 
-    /// Adds an error about a key of this section.
-    pub(super) fn problem(&self, key: &str, message: String) {
-        let node = self.table.and_then(|table| table.get(key));
-        let origin = node.map_or_else(|| self.origin.clone(), |node| Some(node.origin.clone()));
-        self.reader.problem(&self.full(key), origin, message);
-    }
-
     /// Names what nobody asked for. `of` tells where: "" or ` of type = "kafka"`.
     pub(super) fn finish(self, of: &str) {
         for (key, node) in self.table.map_or(&[][..], |table| &table.0) {

@@ -1,9 +1,8 @@
 //! `[sources.NAME]`.
 
 use super::{
-    Property,
+    Property, kafka,
     read::{self, Section},
-    secret,
     tree::{Node, Value},
 };
 use crate::source::{OnGap, StartAt};
@@ -51,8 +50,12 @@ pub enum SourceKind {
         /// `group_id`. Default: the app.
         group_id: String,
         /// `properties`: to librdkafka. Default: none. Values are text, numbers, booleans, or
-        /// `{ env = "…" }` and `{ file = "…" }` for secrets.
+        /// `{ env = "…" }` and `{ file = "…" }`; passwords and private keys must be one of these two.
         properties: BTreeMap<String, Property>,
+        /// `allow_plaintext`: brokers off this machine may be reached without TLS, or without a look at
+        /// their certificate. Default `false`: what is read and the password that opens it would be
+        /// anybody's on the way.
+        allow_plaintext: bool,
     },
     /// `type = "kinesis"`.
     Kinesis {
@@ -110,18 +113,6 @@ pub(super) const TYPES: &[(&str, &str)] = &[
     ("sqs", "sqs"),
 ];
 
-/// What lanekeeper itself decides about a Kafka consumer.
-const PROPERTIES_OURS: [&str; 8] = [
-    "bootstrap.servers",
-    "metadata.broker.list",
-    "group.id",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "auto.offset.reset",
-    "enable.partition.eof",
-    "partition.assignment.strategy",
-];
-
 /// Reads one source; `None` when it cannot be told what it is.
 pub(super) fn source(
     name: &str,
@@ -136,7 +127,7 @@ pub(super) fn source(
     };
     let kind_of_source = match kind {
         "local" => local(&mut section, base),
-        "kafka" => kafka(&mut section, app, base),
+        "kafka" => kafka::source(&mut section, app, base),
         "kinesis" => section
             .required("arn", "of the stream", read::text)
             .map(|arn| SourceKind::Kinesis { arn }),
@@ -190,59 +181,6 @@ pub(super) fn topic(node: &Node) -> Result<String, String> {
     read::name(TOPIC_MAX, "`A-Z`, `a-z`, `0-9`, `.`, `_`, `-`", |c| {
         c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
     })(node)
-}
-
-fn kafka(section: &mut Section<'_>, app: &str, base: &Path) -> Option<SourceKind> {
-    let servers = section.required(
-        "bootstrap_servers",
-        "`host:port`, separated by commas",
-        read::text,
-    );
-    let topics = section.required("topics", "a list of topics", read::texts);
-    let group_id = section.get("group_id", app.to_owned(), read::text);
-    let properties = section
-        .optional_secret("properties", properties(base))
-        .unwrap_or_default();
-    for ours in PROPERTIES_OURS {
-        if properties.contains_key(ours) {
-            let message = format!(
-                "`{}` holds `{ours}`, which lanekeeper sets itself: remove it",
-                section.full("properties")
-            );
-            section.problem("properties", message);
-        }
-    }
-    Some(SourceKind::Kafka {
-        bootstrap_servers: servers?,
-        topics: topics?,
-        group_id,
-        properties,
-    })
-}
-
-fn properties(base: &Path) -> impl FnOnce(&Node) -> Result<BTreeMap<String, Property>, String> {
-    move |node| {
-        let Value::Table(table) = &node.value else {
-            return Err("a table such as { \"security.protocol\" = \"SASL_SSL\" }".to_owned());
-        };
-        let mut properties = BTreeMap::new();
-        for (key, node) in &table.0 {
-            let value = match &node.value {
-                Value::Text(text) | Value::Number(text) => Property::Text(text.clone()),
-                Value::Bool(flag) => Property::Text(flag.to_string()),
-                Value::Table(_) => secret::secret(base)(node)
-                    .map(Property::Secret)
-                    .map_err(|expected| format!("`{key}` to be {expected}"))?,
-                Value::Datetime(_) | Value::List(_) => {
-                    return Err(format!(
-                        "`{key}` to be text, a number, a boolean, `{{ env = \"NAME\" }}` or `{{ file = \"PATH\" }}`"
-                    ));
-                }
-            };
-            properties.insert(key.clone(), value);
-        }
-        Ok(properties)
-    }
 }
 
 fn start_at(node: &Node) -> Result<StartAt, String> {

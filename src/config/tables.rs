@@ -2,7 +2,7 @@
 
 use super::{
     Config, ConfigError, ConfigErrors, DeadLetterConfig, FailureConfig, HandlerConfig, HandlerKind,
-    LOCAL_FILE, LambdaConfig, SourceConfig, SourceKind, StoreConfig, StoreKind, check,
+    LOCAL_FILE, LambdaConfig, SourceConfig, SourceKind, StoreConfig, StoreKind, check, kafka,
     read::{self, Reader, Section},
     secret, source,
     tree::Table,
@@ -172,9 +172,7 @@ fn dead_letter(mut section: Section<'_>, path: &Path, base: &Path) -> Option<Dea
                 .required("topic", topic, source::topic)
                 .map(|topic| DeadLetterConfig::Local { path, topic })
         }
-        "kafka" => section
-            .required("topic", topic, read::text)
-            .map(|topic| DeadLetterConfig::Kafka { topic }),
+        "kafka" => kafka::dead_letter(&mut section, base),
         _ => section
             .required("queue_url", "the queue to publish to", read::text)
             .map(|queue_url| DeadLetterConfig::Sqs { queue_url }),

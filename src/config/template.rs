@@ -4,7 +4,7 @@
 pub const TEMPLATE: &str = include_str!("template.toml");
 
 /// Every key, by its full name; `NAME` stands for a source's name.
-pub const KEYS: [&str; 44] = [
+pub const KEYS: [&str; 48] = [
     "app",
     "cap",
     "memory",
@@ -17,6 +17,7 @@ pub const KEYS: [&str; 44] = [
     "sources.NAME.topics",
     "sources.NAME.group_id",
     "sources.NAME.properties",
+    "sources.NAME.allow_plaintext",
     "sources.NAME.arn",
     "sources.NAME.queue_url",
     "sources.NAME.start",
@@ -34,6 +35,9 @@ pub const KEYS: [&str; 44] = [
     "failure.dead_letter.type",
     "failure.dead_letter.path",
     "failure.dead_letter.topic",
+    "failure.dead_letter.bootstrap_servers",
+    "failure.dead_letter.properties",
+    "failure.dead_letter.allow_plaintext",
     "failure.dead_letter.queue_url",
     "store.type",
     "store.path",

@@ -198,13 +198,13 @@ fn every_error_names_key_value_place_and_what_is_allowed() {
         (
             "not built",
             errors_with(
-                "[sources.k]\ntype = \"kafka\"\nbootstrap_servers = \"h:1\"\ntopics = [\"t\"]\n[failure.dead_letter]\ntype = \"sqs\"\nqueue_url = \"https://sqs.eu-west-1.amazonaws.com/1/q\"\n",
+                "[sources.k]\ntype = \"kinesis\"\narn = \"arn\"\n[failure.dead_letter]\ntype = \"sqs\"\nqueue_url = \"https://sqs.eu-west-1.amazonaws.com/1/q\"\n",
             ),
         ),
         (
             "kafka properties",
             errors_with(
-                "[sources.k]\ntype = \"kafka\"\nbootstrap_servers = \"h:1\"\ntopics = []\nproperties = { \"group.id\" = \"x\", \"linger\" = [1] }\n",
+                "[sources.k]\ntype = \"kafka\"\nbootstrap_servers = \"localhost:1\"\ntopics = []\nproperties = { \"group.id\" = \"x\", \"linger\" = [1] }\n",
             ),
         ),
         (
@@ -254,7 +254,10 @@ fn every_error_names_key_value_place_and_what_is_allowed() {
         .collect();
     assert!(!text.contains("hunter2") && !text.contains("pw@"), "{text}");
     // Some builds have more.
-    insta::assert_snapshot!(text.replace(", `dynamodb`)", ")"));
+    let text = { ["kafka", "dynamodb"].iter() }.fold(text, |text, more| {
+        text.replace(&format!("`http`, `{more}`"), "`http`")
+    });
+    insta::assert_snapshot!(text);
 }
 
 #[test]

@@ -1,11 +1,15 @@
-//! Kafka sources as a configuration names them.
+//! Kafka sources and dead-letter targets as a configuration names them.
 
 use super::RunError;
 use crate::{
-    config::{Config, Property, SourceConfig, SourceKind, StoreKind},
+    config::{
+        Config, DeadLetterConfig, Property, SourceConfig, SourceKind, StoreKind, dead_letter_link,
+        source_link,
+    },
     source::kafka::{
         self, Settings,
         cluster::{Cluster, ClusterError},
+        dead_letter,
     },
 };
 use std::collections::BTreeMap;
@@ -15,36 +19,21 @@ pub(crate) fn settings(
     config: &Config,
     source: &SourceConfig,
 ) -> Result<Option<Settings>, RunError> {
-    let SourceKind::Kafka {
-        bootstrap_servers,
-        topics,
-        group_id,
-        properties,
-    } = &source.kind
+    let (
+        Some(link),
+        SourceKind::Kafka {
+            topics, group_id, ..
+        },
+    ) = (source_link(source), &source.kind)
     else {
         return Ok(None);
     };
-    let mut revealed = BTreeMap::new();
-    for (key, property) in properties {
-        let value = match property {
-            Property::Text(text) => text.clone(),
-            Property::Secret(secret) => {
-                let read = secret.read().map_err(|error| RunError::Secret {
-                    source_name: source.name.clone(),
-                    key: key.clone(),
-                    error,
-                });
-                read?.reveal().to_owned()
-            }
-        };
-        revealed.insert(key.clone(), value);
-    }
     Ok(Some(Settings {
         name: source.name.clone(),
-        bootstrap_servers: bootstrap_servers.clone(),
+        properties: revealed(&of_source(&source.name), link.properties)?,
+        bootstrap_servers: link.servers,
         topics: topics.clone(),
         group_id: group_id.clone(),
-        properties: revealed,
         order: config.order,
         start: source.start,
         on_gap: source.on_gap,
@@ -54,36 +43,108 @@ pub(crate) fn settings(
     }))
 }
 
+/// What a Kafka dead-letter target is opened with; `None`: it is of another type, or there is none.
+pub(crate) fn letters(config: &Config) -> Result<Option<dead_letter::Settings>, RunError> {
+    let (Some(link), Some(DeadLetterConfig::Kafka { topic, .. })) =
+        (dead_letter_link(config), &config.failure.dead_letter)
+    else {
+        return Ok(None);
+    };
+    Ok(Some(dead_letter::Settings {
+        bootstrap_servers: link.servers,
+        topic: topic.clone(),
+        properties: revealed(DEAD_LETTER, link.properties)?,
+        timeout: config.failure.timeout,
+        bytes: kafka::queue_bytes(config.memory),
+    }))
+}
+
+const DEAD_LETTER: &str = "`failure.dead_letter`";
+
+fn of_source(name: &str) -> String {
+    format!("source `{name}`")
+}
+
+/// Properties with the secrets that they name.
+fn revealed(
+    of: &str,
+    properties: BTreeMap<String, Property>,
+) -> Result<BTreeMap<String, String>, RunError> {
+    let reveal = |(key, property)| match property {
+        Property::Text(text) => Ok((key, text)),
+        Property::Secret(secret) => match secret.read() {
+            Ok(secret) => Ok((key, secret.reveal().to_owned())),
+            Err(error) => Err(RunError::Secret {
+                of: of.to_owned(),
+                key,
+                error,
+            }),
+        },
+    };
+    properties.into_iter().map(reveal).collect()
+}
+
 /// What of the memory budget is left for the processor: librdkafka's queues have their part of it.
 pub(super) fn memory_left(config: &Config, memory: u64) -> u64 {
     let is_kafka = |source: &&SourceConfig| matches!(source.kind, SourceKind::Kafka { .. });
     let sources = config.sources.iter().filter(is_kafka).count() as u64;
+    let letters = u64::from(dead_letter_link(config).is_some());
     memory
-        .saturating_sub(sources * kafka::queue_bytes(config.memory))
+        .saturating_sub((sources + letters) * kafka::queue_bytes(config.memory))
         .max(memory / 4)
 }
 
-/// Asks each cluster for the topics of its source.
+/// Asks each cluster for the topics of its source, and for that of dead letters.
 pub(super) async fn reach(config: &Config) -> Result<(), RunError> {
     for source in &config.sources {
         let Some(settings) = settings(config, source)? else {
             continue;
         };
         let name = settings.name.clone();
-        let asked = tokio::task::spawn_blocking(move || {
-            let cluster = Cluster::open(&settings)?;
-            cluster.topics(&settings.topics)
-        });
-        let topics = asked
-            .await
-            .unwrap_or_else(|error| Err(ClusterError::Settings(error.to_string())))
-            .map_err(|error| RunError::Kafka {
-                source_name: name.clone(),
-                error,
-            })?;
+        let of = of_source(&name);
+        let ask = move || Cluster::open(&settings)?.topics(&settings.topics);
+        let topics = asked(&of, ask).await?;
         for (topic, _) in topics.iter().filter(|(_, partitions)| **partitions == 0) {
             tracing::warn!(source = %name, "there is no topic `{topic}` yet: waiting for it");
         }
     }
+    if let Some(settings) = letters(config)? {
+        let topic = settings.topic.clone();
+        let partitions = asked(DEAD_LETTER, move || dead_letter::partitions(&settings));
+        if partitions.await? == 0 {
+            tracing::warn!(
+                "there is no topic `{topic}` for dead letters: what fails for good waits for it"
+            );
+        }
+    }
     Ok(())
+}
+
+/// Asks on a thread that may wait.
+async fn asked<T: Send + 'static>(
+    of: &str,
+    ask: impl FnOnce() -> Result<T, ClusterError> + Send + 'static,
+) -> Result<T, RunError> {
+    let found = tokio::task::spawn_blocking(ask).await;
+    found
+        .unwrap_or_else(|error| Err(ClusterError::Settings(error.to_string())))
+        .map_err(|error| RunError::Kafka {
+            of: of.to_owned(),
+            error,
+        })
+}
+
+/// Where dead letters go; `None`: not to Kafka.
+pub(super) fn dead_letter(
+    config: &Config,
+) -> Result<Option<dead_letter::KafkaDeadLetter>, RunError> {
+    let Some(settings) = letters(config)? else {
+        return Ok(None);
+    };
+    dead_letter::KafkaDeadLetter::new(settings)
+        .map(Some)
+        .map_err(|error| RunError::Kafka {
+            of: DEAD_LETTER.to_owned(),
+            error,
+        })
 }

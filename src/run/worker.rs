@@ -321,6 +321,10 @@ pub(super) fn settings(
 }
 
 fn dead_letter(config: &Config) -> Result<Option<Arc<dyn DeadLetter>>, RunError> {
+    #[cfg(feature = "kafka")]
+    if let Some(target) = super::kafka::dead_letter(config)? {
+        return Ok(Some(Arc::new(target)));
+    }
     match &config.failure.dead_letter {
         None => Ok(None),
         Some(DeadLetterConfig::Local { path, topic }) => {

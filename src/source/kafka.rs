@@ -5,23 +5,27 @@
 //! thread beside it asks (`looker`). Where reading begins is decided in `place`.
 
 use super::{OnGap, Ports, Source, SourceError, StartAt};
-use crate::record::LaneOrder;
+use crate::{checkpoint::Checkpoint, record::LaneOrder};
 use futures_util::future::BoxFuture;
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::oneshot;
 
+mod advice;
 mod client;
 pub mod cluster;
 mod commits;
+pub mod dead_letter;
 mod fetch;
 mod looker;
 mod member;
 mod place;
+mod properties;
 mod reading;
 mod slot;
 mod topic_ids;
 
 pub use client::queue_bytes;
+pub(crate) use properties::refused_property;
 
 /// Which topics are read, and how.
 #[derive(Clone)]
@@ -86,6 +90,34 @@ impl Source for KafkaSource {
                 .unwrap_or_else(|_| Err(early("ended by a panic")))
         })
     }
+}
+
+/// Where a run would begin with a checkpoint of this partition (`{source}/{topic}/{n}`), or without one:
+/// `Some` where it would not simply go on, with what it would go on without.
+///
+/// # Errors
+/// `Err` of the outer: the cluster gave no answer. Of the inner: why a run would end.
+pub fn foreseen(
+    cluster: &cluster::Cluster,
+    settings: &Settings,
+    (topic, partition): (&str, i32),
+    ownership: Option<(&Checkpoint, u64)>,
+) -> Result<Result<Option<String>, SourceError>, cluster::ClusterError> {
+    let at = (topic.to_owned(), partition);
+    let one = std::slice::from_ref(&at);
+    let found = place::Found {
+        bounds: cluster.bounds(topic, partition)?,
+        committed: cluster.committed(one)?.remove(&at),
+        at_time: None,
+    };
+    let ids = cluster.topic_ids(&[topic])?;
+    let known = ownership.map(|(checkpoint, generation)| place::Known {
+        checkpoint,
+        is_rewound: generation > 0,
+        incarnation: ids.get(topic).map(String::as_str),
+    });
+    let name = format!("{}/{topic}/{partition}", settings.name);
+    Ok(place::place(settings, &name, &found, known).map(|placed| placed.gap))
 }
 
 fn refused(what: String) -> SourceError {

@@ -3,13 +3,17 @@
 
 use super::{
     Settings,
+    advice::{advised, stays},
     client::{self, Context, Place},
+    properties::no_client,
     topic_ids::topic_ids,
 };
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    error::{KafkaError, RDKafkaErrorCode},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+    metadata::Metadata,
+    types::RDKafkaRespErr,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,6 +22,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// The same of topic ids, without which a worker can do.
 const IDS_MAX: Duration = Duration::from_secs(3);
+/// How long one is waited for before the client's complaints are looked at.
+const FIRST_ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// A client that reads no records and is no member of the group.
 pub struct Cluster {
@@ -52,6 +58,15 @@ pub struct Bounds {
     pub next: u64,
 }
 
+/// A consumer group with members.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Group {
+    /// How many.
+    pub members: usize,
+    /// How they share partitions, such as `cooperative-sticky`; empty while they come and go.
+    pub protocol: String,
+}
+
 impl Cluster {
     /// A client; nothing is asked yet.
     ///
@@ -61,7 +76,7 @@ impl Cluster {
         let context = Context::new(&settings.name);
         let consumer = client::common(settings)
             .create_with_context(context)
-            .map_err(|error| ClusterError::Settings(error.to_string()))?;
+            .map_err(|error| ClusterError::Settings(no_client(&error)))?;
         Ok(Self {
             consumer,
             servers: settings.bootstrap_servers.clone(),
@@ -69,14 +84,12 @@ impl Cluster {
     }
 
     fn unanswered(&self, question: &'static str, error: &KafkaError) -> ClusterError {
-        let complaint = { self.consumer.context().complaint() }
-            .filter(|_| is_of_the_connection(error))
-            .map_or_else(|| error.to_string(), |said| format!("{said} ({error})"));
-        ClusterError::OutOfReach {
-            servers: self.servers.clone(),
+        unanswered(
+            &self.servers,
             question,
-            why: complaint,
-        }
+            error,
+            self.consumer.context().complaint(),
+        )
     }
 
     /// Serves what the client has to say, so that a refusal can name its cause.
@@ -93,12 +106,17 @@ impl Cluster {
     pub fn topics(&self, topics: &[String]) -> Result<BTreeMap<String, u32>, ClusterError> {
         let mut all = BTreeMap::new();
         for topic in topics {
-            let metadata = self.consumer.fetch_metadata(Some(topic), ANSWER_MAX);
-            self.listen();
-            let metadata = metadata.map_err(|e| self.unanswered("topics", &e))?;
-            let found = metadata.topics().iter().find(|found| found.name() == topic);
-            let partitions = found.map_or(0, |found| found.partitions().len());
-            all.insert(topic.clone(), u32::try_from(partitions).unwrap_or(u32::MAX));
+            let found = partitions_of(
+                &self.servers,
+                topic,
+                |wait| {
+                    let found = self.consumer.fetch_metadata(Some(topic), wait);
+                    self.listen();
+                    found
+                },
+                || self.consumer.context().complaint(),
+            );
+            all.insert(topic.clone(), found?);
         }
         Ok(all)
     }
@@ -143,6 +161,22 @@ impl Cluster {
             .map_err(|e| self.unanswered("the group's offsets", &e))
     }
 
+    /// Who is in the group now, as far as brokers tell of groups of the classic protocol; `None`: nobody.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn group(&self, group_id: &str) -> Result<Option<Group>, ClusterError> {
+        let found = self.consumer.fetch_group_list(Some(group_id), ANSWER_MAX);
+        self.listen();
+        let found = found.map_err(|e| self.unanswered("the group's members", &e))?;
+        let group = { found.groups().iter() }
+            .find(|group| group.name() == group_id && !group.members().is_empty());
+        Ok(group.map(|group| Group {
+            members: group.members().len(),
+            protocol: group.protocol().to_owned(),
+        }))
+    }
+
     /// Offsets of the first records of this time (milliseconds since 1970) or later; left out where there
     /// is none.
     ///
@@ -161,6 +195,56 @@ impl Cluster {
         self.listen();
         offsets(&found.map_err(|e| self.unanswered("offsets of a time", &e))?)
             .map_err(|e| self.unanswered("offsets of a time", &e))
+    }
+}
+
+/// Partitions of a topic, by a client that `ask`s for it and may complain; 0 where it does not exist.
+pub(super) fn partitions_of(
+    servers: &str,
+    topic: &str,
+    ask: impl Fn(Duration) -> KafkaResult<Metadata>,
+    complaint: impl Fn() -> Option<String>,
+) -> Result<u32, ClusterError> {
+    let question = "topics";
+    // What will not change is not waited for.
+    let found = ask(FIRST_ANSWER_MAX).or_else(|error| {
+        if complaint().is_some_and(|said| stays(&said)) {
+            Err(error)
+        } else {
+            ask(ANSWER_MAX.saturating_sub(FIRST_ANSWER_MAX))
+        }
+    });
+    let metadata = found.map_err(|error| unanswered(servers, question, &error, complaint()))?;
+    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+        return Ok(0);
+    };
+    if found.error() == Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
+        let error = KafkaError::MetadataFetch(RDKafkaErrorCode::TopicAuthorizationFailed);
+        return Err(ClusterError::OutOfReach {
+            servers: servers.to_owned(),
+            question,
+            why: format!("topic `{topic}`: {}", advised(&error.to_string())),
+        });
+    }
+    Ok(u32::try_from(found.partitions().len()).unwrap_or(u32::MAX))
+}
+
+fn unanswered(
+    servers: &str,
+    question: &'static str,
+    error: &KafkaError,
+    complaint: Option<String>,
+) -> ClusterError {
+    let why = complaint
+        .filter(|_| is_of_the_connection(error))
+        .map_or_else(
+            || advised(&error.to_string()),
+            |said| format!("{} ({error})", advised(&said)),
+        );
+    ClusterError::OutOfReach {
+        servers: servers.to_owned(),
+        question,
+        why,
     }
 }
 

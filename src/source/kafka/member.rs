@@ -6,6 +6,7 @@ use super::{
     commits::Commits,
     fetch::{Message, Queue},
     looker::Looker,
+    properties::no_client,
     reading::Handed,
     refused,
     slot::Slot,
@@ -88,7 +89,7 @@ impl Member {
         let context = Context::new(&settings.name);
         let consumer: BaseConsumer<Context> = client::member(&settings)
             .create_with_context(context)
-            .map_err(|error| no(&error))?;
+            .map_err(|error| no(&no_client(&error)))?;
         let consumer = Arc::new(consumer);
         let queue = Queue::new(&consumer).ok_or_else(|| no(&"it has no queue"))?;
         let commits = Commits::new(&consumer).ok_or_else(|| no(&"it has no queue"))?;
