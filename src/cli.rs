@@ -14,6 +14,8 @@ mod demo;
 mod ends;
 mod exit;
 mod init;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod lanes;
 mod logging;
 mod machine;

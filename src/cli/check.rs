@@ -3,7 +3,7 @@
 
 use super::{
     Common, block_on,
-    ends::{LogEnd, log_ends},
+    ends::log_ends,
     exit::{self, CommandError, Exit},
     output,
     view::counted,
@@ -19,6 +19,8 @@ use clap::Args;
 use serde::Serialize;
 use std::{collections::BTreeSet, path::Path};
 
+#[cfg(feature = "kafka")]
+mod kafka;
 mod places;
 #[cfg(feature = "dynamodb")]
 mod table;
@@ -119,6 +121,8 @@ impl Findings {
         for source in &config.sources {
             self.source(config, source, readable);
         }
+        #[cfg(feature = "kafka")]
+        self.kafka_dead_letter(config);
         self.locks(config);
     }
 
@@ -216,6 +220,8 @@ impl Findings {
     fn source(&mut self, config: &Config, source: &SourceConfig, store_readable: bool) {
         let what = format!("sources.{}", source.name);
         let SourceKind::Local { path, topic, .. } = &source.kind else {
+            #[cfg(feature = "kafka")]
+            self.kafka(&what, config, source, store_readable);
             return;
         };
         if is_new(path) {
@@ -232,7 +238,7 @@ impl Findings {
                 ),
             ),
             Ok(ends) => {
-                let held: u64 = ends.iter().map(|(_, end)| held(end)).sum();
+                let held: u64 = ends.iter().map(|(_, end)| end.held()).sum();
                 self.ok(
                     &what,
                     format!(
@@ -337,8 +343,4 @@ impl Findings {
 /// A file that is not there, or has nothing in it.
 fn is_new(path: &Path) -> bool {
     !path.exists() || (path.is_file() && path.metadata().is_ok_and(|file| file.len() == 0))
-}
-
-fn held(end: &LogEnd) -> u64 {
-    (end.last + 1).saturating_sub(end.first)
 }

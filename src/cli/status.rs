@@ -3,14 +3,14 @@
 use super::{
     Common, block_on,
     cost::consumed_text,
-    ends::{LogEnd, log_ends},
+    ends::{LogEnd, source_ends},
     exit::CommandError,
     machine::{host, is_running},
     output::{self, ago, moment, shown, table},
     view::{LaneView, all_lanes, counted, lane_text, records},
 };
 use crate::{
-    config::{Config, SourceKind},
+    config::Config,
     processor::CAREFUL_FROM,
     record::PartitionName,
     run::open_store,
@@ -150,10 +150,7 @@ impl Seen {
         let workers = store.workers().await?;
         let mut ends: BTreeMap<PartitionName, LogEnd> = BTreeMap::new();
         for source in &config.sources {
-            if let SourceKind::Local { path, topic, .. } = &source.kind {
-                let found = log_ends(&source.name, path, topic);
-                ends.extend(found.map_err(|e| super::exit::log_error(&e, e.to_string()))?);
-            }
+            ends.extend(source_ends(config, source, None)?);
         }
         let lanes: BTreeMap<_, _> = all_lanes(store).await?.into_iter().collect();
         // Also partitions that nobody claimed yet: what they hold waits.
@@ -227,7 +224,7 @@ impl Seen {
                     .frontier()
                     .map(ToString::to_string)
             }),
-            last: p.end.map_or(0, |end| end.last),
+            last: p.end.map_or(0, LogEnd::last),
             not_settled: p.lag().unwrap_or(0),
             stopped: p.count(true),
             parked: p.count(false),
@@ -402,18 +399,15 @@ impl Partition {
             .and_then(|owner| owner.checkpoint.as_ref());
         let open = self.open() as u64;
         if let Some(end) = &self.end {
-            // A rewind names the first record that runs again, not the last one before it.
+            // The position behind everything that is settled without a hole.
             let prefix = checkpoint.and_then(|c| match &c.resume {
                 Resume::Beginning => None,
-                Resume::At(first) => first.offset()?.checked_sub(1),
-                Resume::After(last) => last.offset(),
+                Resume::At(first) => first.offset(),
+                Resume::After(last) => last.offset()?.checked_add(1),
             });
-            let above = checkpoint.and_then(|c| c.settled_to.as_ref()?.offset());
-            let from = prefix
-                .max(above)
-                .unwrap_or(0)
-                .max(end.first.saturating_sub(1));
-            return Some(open + end.last.saturating_sub(from));
+            let above = checkpoint.and_then(|c| c.settled_to.as_ref()?.offset()?.checked_add(1));
+            let from = prefix.max(above).unwrap_or(0).max(end.first);
+            return Some(open + end.next.saturating_sub(from));
         }
         // What is buffered behind the highest settled record is missing here: a lower bound.
         self.behind.map(|behind| behind + open)

@@ -92,10 +92,11 @@ fn no_such(wanted: &str, others: &[String]) -> String {
 /// Number, name and last position of a source's partitions; none where nothing was ever put.
 pub(super) fn partitions(source: &SourceConfig) -> Result<Vec<(u32, String, u64)>, RunError> {
     let SourceKind::Local { path, topic, .. } = &source.kind else {
-        return Err(RunError::NotBuilt {
-            what: "sources",
-            feature: source.type_name(),
-        });
+        return Err(RunError::Selection(format!(
+            "source `{}` is of type `{}`: `recover` and `replay` work on embedded logs (`type = \"local\"`), and on nothing else yet; where there is one, name it by `--source`",
+            source.name,
+            source.type_name()
+        )));
     };
     let Some(log) = Log::look(path)? else {
         return Ok(Vec::new());

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     checkpoint::Checkpoint,
     cli::{
-        ends::log_ends,
+        ends::source_ends,
         exit::{CommandError, log_error},
         output::{self, ago, moment, shown, table},
         status::is_alive,
@@ -218,19 +218,15 @@ pub(super) async fn show(
     }
 }
 
-/// First and last position of an embedded log's partition.
+/// First and last position of a partition's log.
 fn log_of(config: &Config, name: &PartitionName) -> Result<Option<(u64, u64)>, CommandError> {
-    for source in &config.sources {
-        if let SourceKind::Local { path, topic, .. } = &source.kind
-            && *source.name == *name.source
-        {
-            let ends =
-                log_ends(&source.name, path, topic).map_err(|e| log_error(&e, e.to_string()))?;
-            let end = ends.iter().find(|(of, _)| of == name);
-            return Ok(end.map(|(_, end)| (end.first, end.last)));
-        }
-    }
-    Ok(None)
+    let source = { config.sources.iter() }.find(|source| *source.name == *name.source);
+    let Some(source) = source else {
+        return Ok(None);
+    };
+    let ends = source_ends(config, source, Some(name))?;
+    let end = ends.iter().find(|(of, _)| of == name);
+    Ok(end.map(|(_, end)| (end.first, end.last())))
 }
 
 /// All that there is to show.
