@@ -9,12 +9,12 @@ use crate::{
     checkpoint::Checkpoint,
     cli::{
         ends::source_ends,
-        exit::{CommandError, log_error},
+        exit::CommandError,
         output::{self, ago, moment, shown, table},
         status::is_alive,
         view::{LaneView, lane_text},
     },
-    config::{Config, SourceKind},
+    config::Config,
     record::PartitionName,
     store::{HistoryItem, LaneItem, LaneState, Ownership, Store, WorkerItem},
 };

@@ -5,7 +5,7 @@ use rdkafka::{
     ClientConfig, ClientContext, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
-    error::{KafkaError, KafkaResult},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     types::RDKafkaRespErr,
 };
 use std::sync::{
@@ -186,8 +186,10 @@ impl ClientContext for Context {
         } else {
             reason.to_owned()
         };
+        // It follows every other complaint, and says less.
+        let follows = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
         let mut complaint = lock(&self.complaint);
-        if complaint.as_ref() != Some(&said) {
+        if complaint.as_ref() != Some(&said) && !(follows && complaint.is_some()) {
             tracing::warn!(source = %self.source, "Kafka: {said}");
             *complaint = Some(said);
         }

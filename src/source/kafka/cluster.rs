@@ -15,13 +15,24 @@ use rdkafka::{
     metadata::Metadata,
     types::RDKafkaRespErr,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    thread,
+    time::{Duration, Instant},
+};
 
 /// How long an answer may take.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// The same of topic ids, without which a worker can do.
 const IDS_MAX: Duration = Duration::from_secs(3);
+
+/// Events of a client that are served after each question.
+pub(super) const EVENTS_MAX: usize = 32;
+
+/// How long to wait for a coordinator before it is asked again.
+const COORDINATOR_AGAIN: Duration = Duration::from_millis(200);
+
 /// How long one is waited for before the client's complaints are looked at.
 const FIRST_ANSWER_MAX: Duration = Duration::from_secs(2);
 
@@ -94,8 +105,9 @@ impl Cluster {
 
     /// Serves what the client has to say, so that a refusal can name its cause.
     fn listen(&self) {
-        while let Some(event) = self.consumer.poll(Duration::ZERO) {
-            drop(event);
+        // A poll without waiting serves one event, and says nothing of others.
+        for _ in 0..EVENTS_MAX {
+            drop(self.consumer.poll(Duration::ZERO));
         }
     }
 
@@ -155,10 +167,12 @@ impl Cluster {
     /// # Errors
     /// When there is no answer.
     pub fn committed(&self, places: &[Place]) -> Result<BTreeMap<Place, u64>, ClusterError> {
-        let found = self.consumer.committed_offsets(list(places), ANSWER_MAX);
-        self.listen();
-        offsets(&found.map_err(|e| self.unanswered("the group's offsets", &e))?)
-            .map_err(|e| self.unanswered("the group's offsets", &e))
+        let found = with_coordinator(|| {
+            let found = self.consumer.committed_offsets(list(places), ANSWER_MAX);
+            self.listen();
+            offsets(&found?)
+        });
+        found.map_err(|e| self.unanswered("the group's offsets", &e))
     }
 
     /// Who is in the group now, as far as brokers tell of groups of the classic protocol; `None`: nobody.
@@ -166,8 +180,11 @@ impl Cluster {
     /// # Errors
     /// When there is no answer.
     pub fn group(&self, group_id: &str) -> Result<Option<Group>, ClusterError> {
-        let found = self.consumer.fetch_group_list(Some(group_id), ANSWER_MAX);
-        self.listen();
+        let found = with_coordinator(|| {
+            let found = self.consumer.fetch_group_list(Some(group_id), ANSWER_MAX);
+            self.listen();
+            found
+        });
         let found = found.map_err(|e| self.unanswered("the group's members", &e))?;
         let group = { found.groups().iter() }
             .find(|group| group.name() == group_id && !group.members().is_empty());
@@ -245,6 +262,28 @@ fn unanswered(
         servers: servers.to_owned(),
         question,
         why,
+    }
+}
+
+/// Asks what a group's coordinator knows, again while there is none: it moves when brokers come and go.
+fn with_coordinator<T>(ask: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> {
+    const NONE: [RDKafkaErrorCode; 4] = [
+        RDKafkaErrorCode::NotCoordinator,
+        RDKafkaErrorCode::CoordinatorNotAvailable,
+        RDKafkaErrorCode::CoordinatorLoadInProgress,
+        RDKafkaErrorCode::WaitingForCoordinator,
+    ];
+    let until = Instant::now() + ANSWER_MAX;
+    loop {
+        match ask() {
+            Err(error)
+                if Instant::now() < until && { error.rdkafka_error_code() }
+                    .is_some_and(|code| NONE.contains(&code)) =>
+            {
+                thread::sleep(COORDINATOR_AGAIN);
+            }
+            answer => return answer,
+        }
     }
 }
 

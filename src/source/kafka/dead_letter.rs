@@ -8,7 +8,7 @@
 use super::{
     advice::advised,
     client::Context,
-    cluster::{ClusterError, partitions_of},
+    cluster::{ClusterError, EVENTS_MAX, partitions_of},
     properties::no_client,
 };
 use crate::{
@@ -198,7 +198,9 @@ pub fn partitions(settings: &Settings) -> Result<u32, ClusterError> {
             let found = producer
                 .client()
                 .fetch_metadata(Some(&settings.topic), wait);
-            producer.poll(Duration::ZERO);
+            for _ in 0..EVENTS_MAX {
+                producer.poll(Duration::ZERO);
+            }
             found
         },
         || producer.context().client.complaint(),

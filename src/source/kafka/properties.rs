@@ -18,28 +18,31 @@ pub(crate) fn refused_property(name: &str, value: Option<&str>) -> Option<String
 
 /// Why a client cannot be made.
 pub(super) fn no_client(error: &KafkaError) -> String {
-    match error {
-        KafkaError::ClientConfig(_, _, name, _) => {
-            format!("the property `{name}`, {}", what_is_wrong(error))
-        }
-        // Of this one librdkafka says which properties contradict each other.
-        KafkaError::ClientCreation(why) => why.clone(),
-        other => other.to_string(),
+    if let KafkaError::ClientConfig(_, _, name, _) = error {
+        return format!("the property `{name}`, {}", what_is_wrong(error));
     }
+    // Of a client that was not made librdkafka says which properties contradict each other.
+    if let KafkaError::ClientCreation(why) = error {
+        return why.clone();
+    }
+    error.to_string()
 }
 
 fn what_is_wrong(error: &KafkaError) -> String {
-    match error {
-        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => {
-            "which librdkafka does not know".to_owned()
-        }
-        KafkaError::ClientConfig(_, said, ..) => match allowed(said) {
-            Some(allowed) => format!("whose value librdkafka does not take: expected {allowed}"),
-            None => "whose value librdkafka does not take".to_owned(),
-        },
-        KafkaError::Nul(_) => "which has a zero byte".to_owned(),
-        _ => "which librdkafka does not take".to_owned(),
+    if matches!(error, KafkaError::Nul(_)) {
+        return "which has a zero byte".to_owned();
     }
+    let KafkaError::ClientConfig(result, said, ..) = error else {
+        return "which librdkafka does not take".to_owned();
+    };
+    if *result == RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN {
+        return "which librdkafka does not know".to_owned();
+    }
+    let expected = allowed(said).map(|allowed| format!(": expected {allowed}"));
+    format!(
+        "whose value librdkafka does not take{}",
+        expected.unwrap_or_default()
+    )
 }
 
 /// What of librdkafka's words says what is allowed; the rest shows the value.
