@@ -12,11 +12,12 @@ mod secure;
 #[cfg(test)]
 mod tests;
 
-/// What lanekeeper itself decides about any client, and why.
+/// What lanekeeper itself decides about any client, and why. A name that ends with a dot stands for all
+/// that begin so.
 const OURS: [(&str, &str); 3] = [
     ("bootstrap.servers", "`bootstrap_servers` says it"),
     ("metadata.broker.list", "`bootstrap_servers` says it"),
-    ("plugin.library.paths", "no other code is loaded"),
+    ("plugin.", "no other code is loaded"),
 ];
 
 /// About a source's.
@@ -224,7 +225,10 @@ impl Check<'_> {
     fn properties(&mut self, named: &Named<'_>) {
         let key = named.key("properties");
         for (name, property) in &named.link.properties {
-            let ours = OURS.iter().chain(named.ours).find(|(ours, _)| ours == name);
+            let is_it = |(ours, _): &&(&str, &str)| {
+                name == ours || (ours.ends_with('.') && name.starts_with(ours))
+            };
+            let ours = OURS.iter().chain(named.ours).find(is_it);
             if let Some((_, why)) = ours {
                 let message = format!(
                     "`{key}` holds `{name}`, which lanekeeper sets itself ({why}): remove it"

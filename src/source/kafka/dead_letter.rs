@@ -155,7 +155,11 @@ impl DeadLetter for KafkaDeadLetter {
         error: String,
         attempts: u32,
     ) -> BoxFuture<'static, Result<(), PublishError>> {
-        let (room, letters) = (Arc::clone(&self.room), self.letters.clone());
+        // A future that outlives the target must not keep its thread.
+        let letters = { &self.letters }
+            .as_ref()
+            .map(mpsc::UnboundedSender::downgrade);
+        let room = Arc::clone(&self.room);
         let weight = record.weight().min(self.bytes);
         async move {
             let gone = || PublishError {
@@ -173,8 +177,8 @@ impl DeadLetter for KafkaDeadLetter {
                     _room: permit,
                 },
             };
-            { letters.as_ref() }
-                .and_then(|letters| letters.send(job).ok())
+            letters
+                .and_then(|letters| letters.upgrade()?.send(job).ok())
                 .ok_or_else(gone)?;
             result.await.unwrap_or_else(|_| Err(gone()))
         }

@@ -182,6 +182,7 @@ fn what_lanekeeper_sets_itself_is_refused_with_the_reason() {
     for (name, why) in [
         ("bootstrap.servers", "`bootstrap_servers` says it"),
         ("group.id", "`group_id` says it"),
+        ("plugin.paths", "no other code is loaded"),
         ("enable.auto.commit", "once everything before it is durable"),
         ("auto.offset.reset", "`start` and `on_gap` say it"),
         ("enable.partition.eof", "must be seen"),

@@ -116,3 +116,17 @@ fn who_is_to_blame_depends_on_whether_another_letter_would_have_been_taken() {
     assert!(error.target && error.error.contains("create it"), "{error}");
     assert!(letters.is_stale.load(Ordering::Relaxed));
 }
+
+#[tokio::test]
+async fn a_target_ends_though_somebody_waits_for_a_letter() {
+    let mut settings = settings();
+    settings.timeout = Duration::from_secs(3600);
+    let target = KafkaDeadLetter::new(settings).expect("settings");
+    let mut waits = target.publish(record(), String::new(), 1);
+    assert!((&mut waits).now_or_never().is_none());
+    tokio::task::spawn_blocking(move || drop(target))
+        .await
+        .expect("it ends");
+    let error = waits.await.expect_err("nobody listens");
+    assert!(error.target, "{error}");
+}
