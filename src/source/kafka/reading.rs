@@ -30,6 +30,9 @@ pub(super) struct Reading {
     pub(super) held: bool,
     /// librdkafka fetches no more for now.
     pub(super) paused: bool,
+    /// What was last taken was no record. librdkafka then takes the offset behind it for read, whatever it
+    /// was: once it has paused, as it does at every rebalance, it goes on one record too late.
+    is_doubtful: bool,
     /// Weight of the next record, which did not fit the last permit.
     need: Option<u64>,
     /// What was said to find no room since the last batch.
@@ -70,6 +73,7 @@ impl Reading {
             waiting_bytes: 0,
             held: false,
             paused: false,
+            is_doubtful: false,
             need: None,
             wanted: None,
             told: None,
@@ -88,6 +92,7 @@ impl Reading {
     pub(super) fn forget(&mut self) {
         self.waiting.clear();
         self.waiting_bytes = 0;
+        self.is_doubtful = false;
         self.need = None;
     }
 
@@ -118,15 +123,22 @@ impl Reading {
         let Some(first) = self.waiting.front() else {
             return Handed::Nothing;
         };
-        match first.kind() {
-            Kind::Record if self.is_far_behind(first.offset()) => {
+        let (kind, next) = (first.kind(), first.offset());
+        if self.is_doubtful && matches!(kind, Kind::Record | Kind::End) && next > self.cursor.next()
+        {
+            // Read again from where we are, it is believed that nothing lies between.
+            self.forget();
+            return Handed::OutOfRange(format!("what came next was {next}"));
+        }
+        match kind {
+            Kind::Record if self.is_far_behind(next) => {
                 self.forget();
                 Handed::FarBehind
             }
             Kind::Record => self.records(order),
             Kind::End => {
-                let next = first.offset();
                 self.pop();
+                self.is_doubtful = true;
                 // Behind the last record may stand markers of transactions, and what compaction took.
                 let unseen = self.cursor.next() < next;
                 if unseen {
@@ -140,6 +152,7 @@ impl Reading {
             }
             Kind::Error(said) => {
                 self.pop();
+                self.is_doubtful = true;
                 Handed::Error(said)
             }
         }
@@ -211,6 +224,7 @@ impl Reading {
                 },
             )?;
             self.cursor.pass(position);
+            self.is_doubtful = false;
             self.pop();
         }
     }
