@@ -85,6 +85,12 @@ pub(super) fn member(settings: &Settings) -> ClientConfig {
     // An answer is queued whole: one that is larger than the queue would overrun it.
     let fetch = queue.clamp(1 << 16, 50 << 20);
     set(&mut config, "fetch.max.bytes", fetch.to_string());
+    // What a producer may send, which this is none of: librdkafka wants it to be no more than that.
+    set(
+        &mut config,
+        "message.max.bytes",
+        fetch.min(1_000_000).to_string(),
+    );
     let part = fetch.min(1 << 20);
     set(&mut config, "fetch.message.max.bytes", part.to_string());
     config.set("enable.partition.eof", "true");
