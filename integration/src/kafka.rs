@@ -4,6 +4,7 @@ mod admin;
 mod cluster;
 mod detached;
 mod node;
+mod offsets;
 mod package;
 mod probe;
 mod security;

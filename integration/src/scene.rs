@@ -104,6 +104,12 @@ impl Scene {
         fs::metadata(self.path(name)).map_or(0, |file| file.len())
     }
 
+    /// Keeps the folder, and says where it is.
+    pub fn keep(&mut self) -> PathBuf {
+        self.folder.disable_cleanup(true);
+        self.folder.path().to_owned()
+    }
+
     /// Starts `lanekeeper` with these arguments.
     ///
     /// # Errors
@@ -168,9 +174,21 @@ impl Scene {
     /// # Errors
     /// With what it found, when the ledger does not hold.
     pub fn check(&self, requests: &str, ledger: &str, cap: u32) -> io::Result<Value> {
+        self.checked(&[requests, ledger, "--cap", &cap.to_string()])
+    }
+
+    /// The same where several members have worked side by side, each with this cap.
+    ///
+    /// # Errors
+    /// As [`Scene::check`].
+    pub fn check_members(&self, requests: &str, ledger: &str, cap: u32) -> io::Result<Value> {
+        self.checked(&[requests, ledger, "--members", "--cap", &cap.to_string()])
+    }
+
+    fn checked(&self, args: &[&str]) -> io::Result<Value> {
         let checked = Command::new("python3")
             .arg(Path::new(SCRIPTS).join("check.py"))
-            .args([requests, ledger, "--cap", &cap.to_string()])
+            .args(args)
             .current_dir(self.folder.path())
             .output()?;
         if !checked.status.success() {

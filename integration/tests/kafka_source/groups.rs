@@ -1,0 +1,173 @@
+//! Members of a group come, go and die.
+
+use crate::bench::{Bench, CAP, stop};
+use lanekeeper_integration::scene::eventually;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Partitions that a member owns by its history.
+fn owned(bench: &Bench, history: &str) -> BTreeSet<String> {
+    let mut owned = BTreeSet::new();
+    for line in bench.ledger(history) {
+        let partition = line["partition"].as_str().unwrap_or_default().to_owned();
+        match line["event"].as_str() {
+            Some("claimed") => {
+                owned.insert(partition);
+            }
+            Some("revoked") => {
+                owned.remove(&partition);
+            }
+            Some(_) | None => {}
+        }
+    }
+    owned
+}
+
+fn waits_to_own(bench: &Bench, history: &str, partitions: usize) {
+    let what = format!("{history} to own {partitions} partitions");
+    eventually(&what, || Ok(owned(bench, history).len() == partitions)).unwrap();
+}
+
+fn unclean_claims(bench: &Bench, history: &str) -> usize {
+    let lines = bench.ledger(history);
+    let is_unclean = |line: &&Value| line["event"] == "claimed" && line["clean"] == false;
+    lines.iter().filter(is_unclean).count()
+}
+
+#[test]
+fn g1_g8_members_that_come_and_go_in_order_lose_and_repeat_nothing() {
+    let mut bench = Bench::new(8, "\"--millis\", \"3\"");
+    bench.request(800, 40, 0);
+    let first = bench.member("first");
+    bench.wait_for(100);
+    let second = bench.member("second");
+    waits_to_own(&bench, "second", 4);
+    bench.request(1_200, 40, 0);
+    let third = bench.member("third");
+    bench.wait_for(600);
+    stop(first);
+    bench.wait_for(900);
+    let fourth = bench.member("fourth");
+    bench.wait_for(1_200);
+    stop(third);
+    stop(second);
+    bench.wait_for(2_000);
+    bench.wait_for_the_group();
+    stop(fourth);
+    assert_eq!(bench.check(), 0, "all stops were clean");
+    let histories = ["first", "second", "third", "fourth"];
+    bench.audit(&histories);
+    for history in histories {
+        assert_eq!(unclean_claims(&bench, history), 0, "{history}");
+    }
+}
+
+#[test]
+fn a_member_that_stops_ends_what_is_in_flight_and_the_others_go_on_at_once() {
+    let mut bench = Bench::new(4, "\"--millis\", \"100\"");
+    bench.request(200, 40, 0);
+    let (gone, stays) = (bench.member("gone"), bench.member("stays"));
+    waits_to_own(&bench, "gone", 2);
+    waits_to_own(&bench, "stays", 2);
+    let before = bench.done();
+    bench.wait_for(before + 10);
+    let gone_id = gone.id();
+    stop(gone);
+    assert!(owned(&bench, "gone").is_empty());
+    let of_gone = |line: &Value| line["run"] == gone_id;
+    let ledger = bench.ledger("ledger.jsonl");
+    let count = |event| {
+        ledger
+            .iter()
+            .filter(|line| of_gone(line) && line["event"] == event)
+            .count()
+    };
+    assert!(count("done") > 0);
+    assert_eq!(
+        count("started"),
+        count("done"),
+        "what was in flight was ended"
+    );
+    waits_to_own(&bench, "stays", 4);
+    // An unclean claim would wait until whoever was there before has ended for sure.
+    assert_eq!(unclean_claims(&bench, "stays"), 0);
+    bench.wait_for(200);
+    stop(stays);
+    assert_eq!(bench.check(), 0);
+    bench.audit(&["gone", "stays"]);
+}
+
+#[test]
+fn g8_what_a_killed_member_had_is_gone_on_with_and_little_is_repeated() {
+    let mut bench = Bench::new(4, "\"--millis\", \"3\"");
+    bench.request(1_500, 40, 0);
+    let sets = ["--set", "store.unflushed_max=50"];
+    let member = |history| {
+        let args = ["run", "--history", history];
+        bench.scene.start(&[&args[..], &sets].concat()).unwrap()
+    };
+    let (mut dies, stays) = (member("dies"), member("stays"));
+    waits_to_own(&bench, "dies", 2);
+    waits_to_own(&bench, "stays", 2);
+    let before = bench.done();
+    bench.wait_for(before + 100);
+    dies.signal("KILL").unwrap();
+    waits_to_own(&bench, "stays", 4);
+    assert_eq!(unclean_claims(&bench, "stays"), 2);
+    bench.wait_for(1_500);
+    bench.wait_for_the_group();
+    stop(stays);
+    let (repeats, bound) = (bench.check(), 2 * 50 + u64::from(CAP));
+    assert!(repeats <= bound, "{repeats} repeats, the bound is {bound}");
+    bench.audit(&["dies", "stays"]);
+}
+
+/// Records that come one by one meet every member at the end of the log: what a rebalance does to a
+/// reader there must leave none out.
+#[test]
+fn g7_records_that_come_one_by_one_while_members_come_and_go_are_all_read() {
+    let mut bench = Bench::new(4, "");
+    let first = bench.member("history-0");
+    waits_to_own(&bench, "history-0", 4);
+    let mut trickle = bench.trickle();
+    let mut histories = vec!["history-0".to_owned()];
+    for round in 1..=6 {
+        let history = format!("history-{round}");
+        let second = bench.member(&history);
+        waits_to_own(&bench, &history, 2);
+        let before = bench.done();
+        bench.wait_for(before + 20);
+        stop(second);
+        waits_to_own(&bench, "history-0", 4);
+        histories.push(history);
+    }
+    bench.end(&mut trickle);
+    let all = bench.requested();
+    bench.wait_for(all);
+    bench.wait_for_the_group();
+    stop(first);
+    assert_eq!(bench.check(), 0, "all stops were clean");
+    bench.audit(&histories.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_member_of_the_new_protocol_shares_with_another() {
+    let mut bench = Bench::new(4, "");
+    bench.request(400, 40, 0);
+    let properties = "sources.orders.properties={ \"group.protocol\" = \"consumer\" }";
+    let member = |history| {
+        let args = ["run", "--history", history, "--set", properties];
+        bench.scene.start(&args).unwrap()
+    };
+    let first = member("first");
+    bench.wait_for(100);
+    let second = member("second");
+    waits_to_own(&bench, "second", 2);
+    stop(first);
+    waits_to_own(&bench, "second", 4);
+    bench.wait_for(400);
+    bench.wait_for_the_group();
+    stop(second);
+    assert_eq!(bench.check(), 0);
+    bench.audit(&["first", "second"]);
+}

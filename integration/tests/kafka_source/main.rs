@@ -1,0 +1,14 @@
+//! The real binary as a member of a group, on a real Kafka.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails loudly, and tells its figures"
+)]
+
+mod bench;
+mod gaps;
+mod groups;
+mod operators;
+mod reads;
+mod starts;
+mod stuck;
