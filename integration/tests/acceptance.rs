@@ -1,10 +1,15 @@
-//! The acceptance that every front end passes, on the embedded log with each store: strict order, one
-//! record fails for good, a restart decides nothing, an operator does.
+//! The acceptance that every front end passes, on the embedded log with each store and on Kafka with a
+//! table: strict order, one record fails for good, a restart decides nothing, an operator does.
 #![expect(clippy::unwrap_used, reason = "a test fails loudly, its helpers too")]
 
 use lanekeeper_integration::{
-    scene::{Running, Scene, eventually},
+    kafka::Kafka,
+    scene::{PATIENCE, Running, Scene, eventually},
     tables::Tables,
+};
+use rdkafka::{
+    ClientConfig,
+    producer::{BaseProducer, BaseRecord, Producer as _},
 };
 use serde_json::Value;
 
@@ -14,8 +19,7 @@ cap = 3
 drain = "6s"
 
 [sources.orders]
-type = "local"
-topic = "orders"
+SOURCE
 
 [order]
 by = "partition"
@@ -34,22 +38,53 @@ type = "exec"
 command = [WORKER, "--broken", "5"]
 "#;
 
-/// With each store.
+/// With each store, and on Kafka.
 fn everywhere(act: fn(&Scene)) {
-    let embedded = Scene::new(STRICT).unwrap();
+    let local = STRICT.replace("SOURCE", "type = \"local\"\ntopic = \"orders\"");
+    let embedded = Scene::new(&local).unwrap();
     put(&embedded);
     act(&embedded);
     let tables = Tables::start().unwrap();
-    let (on_dynamodb, _) = tables.scene(STRICT).unwrap();
+    let (on_dynamodb, _) = tables.scene(&local).unwrap();
     put(&on_dynamodb);
     act(&on_dynamodb);
+    let kafka = Kafka::start().unwrap();
+    let topic = Kafka::topic_name();
+    let source = format!(
+        "type = \"kafka\"\nbootstrap_servers = \"{}\"\ntopics = [\"{topic}\"]\ngroup_id = \"{topic}\"",
+        kafka.bootstrap()
+    );
+    let (on_kafka, _) = tables.scene(&STRICT.replace("SOURCE", &source)).unwrap();
+    produce(&kafka, &topic);
+    act(&on_kafka);
 }
 
 /// Records 1 to 10 of one partition; the fifth is rejected until it is mended.
+fn requests() -> impl Iterator<Item = (String, String)> {
+    (1..=10).map(|n| {
+        let account = format!("a{}", n % 3);
+        let request = format!("{{\"account\":\"{account}\",\"n\":{n}}}");
+        (account, request)
+    })
+}
+
+/// The same at the same positions: what lies at offset 0 is deleted.
+fn produce(kafka: &Kafka, topic: &str) {
+    kafka.create_topic(topic, 1, &[]).unwrap();
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", kafka.bootstrap());
+    let producer: BaseProducer = config.create().unwrap();
+    let first = ("none".to_owned(), "deleted".to_owned());
+    for (account, request) in std::iter::once(first).chain(requests()) {
+        let record = BaseRecord::to(topic).key(&account).payload(&request);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(PATIENCE).unwrap();
+    kafka.delete_records(topic, 0, 1).unwrap();
+}
+
 fn put(scene: &Scene) {
-    let requests: String = (1..=10)
-        .map(|n| format!("{{\"account\":\"a{}\",\"n\":{n}}}\n", n % 3))
-        .collect();
+    let requests: String = requests().map(|(_, request)| request + "\n").collect();
     scene.write("requests.jsonl", &requests).unwrap();
     let args = [
         "put",
