@@ -222,6 +222,7 @@ impl Case {
                 topics: vec![self.topic.clone()],
                 group_id: app.clone(),
                 properties: BTreeMap::new(),
+                allow_plaintext: false,
             },
             start: Some(StartAt::Earliest),
             on_gap: OnGap::Refuse,

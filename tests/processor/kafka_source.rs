@@ -84,6 +84,7 @@ fn config(cluster: &Cluster, folder: &Path) -> Config {
             topics: vec![TOPIC.to_owned()],
             group_id: "mock".to_owned(),
             properties: quick.into_iter().map(text).collect(),
+            allow_plaintext: false,
         },
         start: None,
         on_gap: OnGap::Refuse,

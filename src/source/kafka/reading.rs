@@ -124,8 +124,7 @@ impl Reading {
             return Handed::Nothing;
         };
         let (kind, next) = (first.kind(), first.offset());
-        if self.is_doubtful && matches!(kind, Kind::Record | Kind::End) && next > self.cursor.next()
-        {
+        if matches!(kind, Kind::Record | Kind::End) && self.doubts(next) {
             // Read again from where we are, it is believed that nothing lies between.
             self.forget();
             return Handed::OutOfRange(format!("what came next was {next}"));
@@ -158,21 +157,29 @@ impl Reading {
         }
     }
 
+    /// Whether something may have been left out before this offset.
+    fn doubts(&self, position: u64) -> bool {
+        self.is_doubtful && position > self.cursor.next()
+    }
+
     fn is_far_behind(&self, position: u64) -> bool {
         position.saturating_add(SKIPPED_MAX) < self.cursor.next()
     }
 
-    /// Drops records that the checkpoint settles, unless there are very many. Of positions that it has open, what lies before a
-    /// record that came is gone: compaction took it.
+    /// Drops records that the checkpoint settles, unless there are very many. Of positions that it has
+    /// open, what lies before a record that came is gone: compaction took it.
     fn skip_settled(&mut self) {
         while let Some(message) = self.waiting.front() {
             let position = message.offset();
             if !matches!(message.kind(), Kind::Record)
+                // Before the cursor is asked, which takes for gone what it does not see.
+                || self.doubts(position)
                 || self.cursor.wants(position)
                 || self.is_far_behind(position)
             {
                 return;
             }
+            self.is_doubtful = false;
             self.pop();
         }
     }
