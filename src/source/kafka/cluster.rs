@@ -9,7 +9,9 @@ use super::{
     topic_ids::topic_ids,
 };
 use rdkafka::{
-    Offset, TopicPartitionList,
+    ClientConfig, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, ResourceSpecifier},
+    client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     metadata::Metadata,
@@ -39,6 +41,7 @@ const FIRST_ANSWER_MAX: Duration = Duration::from_secs(2);
 /// A client that reads no records and is no member of the group.
 pub struct Cluster {
     consumer: BaseConsumer<Context>,
+    config: ClientConfig,
     servers: String,
 }
 
@@ -85,11 +88,13 @@ impl Cluster {
     /// When librdkafka does not take the settings.
     pub fn open(settings: &Settings) -> Result<Self, ClusterError> {
         let context = Context::new(&settings.name);
-        let consumer = client::common(settings)
+        let config = client::common(settings);
+        let consumer = { &config }
             .create_with_context(context)
             .map_err(|error| ClusterError::Settings(no_client(&error)))?;
         Ok(Self {
             consumer,
+            config,
             servers: settings.bootstrap_servers.clone(),
         })
     }
@@ -145,6 +150,37 @@ impl Cluster {
             question: "topic ids",
             why,
         })
+    }
+
+    /// How long a topic keeps records at least; `None`: for ever. It takes the permission to describe the
+    /// topic's configuration, which a consumer need not have.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn retention(&self, topic: &str) -> Result<Option<Duration>, ClusterError> {
+        let refused = |why: String| ClusterError::OutOfReach {
+            servers: self.servers.clone(),
+            question: "retention",
+            why,
+        };
+        let admin: AdminClient<DefaultClientContext> =
+            { self.config.create() }.map_err(|e| refused(no_client(&e)))?;
+        let options = AdminOptions::new().request_timeout(Some(ANSWER_MAX));
+        let asked = [ResourceSpecifier::Topic(topic)];
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.map_err(|e| refused(e.to_string()))?;
+        let told = runtime.block_on(admin.describe_configs(&asked, &options));
+        let told = told.map_err(|e| refused(e.to_string()))?;
+        let Some(Ok(configs)) = told.into_iter().next() else {
+            return Err(refused(format!(
+                "the settings of topic `{topic}` are not told"
+            )));
+        };
+        let value = |name: &str| configs.get(name).and_then(|entry| entry.value.clone());
+        // Of a compacted topic a record may go at any time, or stay for ever: its age says nothing.
+        let deletes = value("cleanup.policy").is_none_or(|policy| policy.contains("delete"));
+        let millis = value("retention.ms").and_then(|millis| millis.parse().ok());
+        Ok(millis.filter(|_| deletes).map(Duration::from_millis))
     }
 
     /// Where a partition begins and ends now.

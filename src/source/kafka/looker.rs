@@ -24,6 +24,8 @@ const AGAIN_MAX: Duration = Duration::from_secs(5);
 pub(super) enum Question {
     /// The identities of topics.
     TopicIds(Vec<String>),
+    /// How long a topic keeps records.
+    Retention(String),
     /// Where a partition begins and ends, and what the group knows of it.
     Place(Place),
 }
@@ -36,6 +38,8 @@ pub(super) enum Answer {
         asked: Vec<String>,
         ids: BTreeMap<String, String>,
     },
+    /// `None`: for ever, or it is not known.
+    Retention(String, Option<Duration>),
     Place(Place, Found),
 }
 
@@ -151,6 +155,13 @@ fn look(cluster: &Cluster, time: Option<i64>, question: &Question) -> Result<Ans
                 asked: topics.clone(),
                 ids,
             })
+        }
+        Question::Retention(topic) => {
+            let age = cluster.retention(topic).unwrap_or_else(|error| {
+                tracing::debug!("for metrics only: {error}");
+                None
+            });
+            Ok(Answer::Retention(topic.clone(), age))
         }
         Question::Place(place) => {
             let one = std::slice::from_ref(place);

@@ -61,6 +61,8 @@ struct Member {
     orders: UnboundedReceiver<Order>,
     looker: Looker,
     slots: Vec<Slot>,
+    /// How long topics keep records.
+    retentions: BTreeMap<String, Option<Duration>>,
     /// What the channel had no room for.
     pending: VecDeque<Event>,
     /// A revocation waits for our answer: until then nothing is assigned.
@@ -102,6 +104,7 @@ impl Member {
             orders: ports.orders,
             looker,
             slots: Vec::new(),
+            retentions: BTreeMap::new(),
             pending: VecDeque::new(),
             revoking: false,
             weight: 1024,

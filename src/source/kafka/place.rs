@@ -257,7 +257,7 @@ mod tests {
         for (found, incarnation, named) in [
             (found(14, 20, None), "old", "begins at 14"),
             (found(0, 15, None), "old", "ends before 15"),
-            (found(10, 20, None), "new", "topic id `new`"),
+            (found(10, 20, None), "new", "has id `new`"),
         ] {
             let place = |on_gap| {
                 let settings = settings(None, on_gap);

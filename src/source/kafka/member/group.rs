@@ -34,6 +34,14 @@ const LOOKS_MAX: u32 = 20;
 /// Wait between two of these looks.
 const LOOK_AFTER: Duration = Duration::from_millis(250);
 
+/// What is said of a partition's retention.
+fn retention(slot: &Slot, age: Option<Duration>) -> Event {
+    Event::Retention {
+        partition: slot.name.clone(),
+        age,
+    }
+}
+
 impl Member {
     /// Does what the group, the cluster and the processor have said.
     pub(super) fn group(&mut self) -> Result<(), SourceError> {
@@ -53,6 +61,14 @@ impl Member {
                 Answer::TopicIds { asked, mut ids } => {
                     for topic in asked {
                         self.announce(&topic, ids.remove(&topic).as_deref());
+                    }
+                }
+                Answer::Retention(topic, age) => {
+                    self.retentions.insert(topic.clone(), age);
+                    for slot in &mut self.slots {
+                        if slot.place.0 == topic && slot.reading().is_some() {
+                            self.pending.push_back(retention(slot, age));
+                        }
                     }
                 }
                 Answer::Place(place, found) => self.found(&place, &found)?,
@@ -147,6 +163,14 @@ impl Member {
             slot.mirrored = found.committed;
             let reading = Reading::new(start.clone(), placed.cursor);
             slot.stage = Stage::Reading(Box::new(reading));
+            match self.retentions.get(&at.0) {
+                Some(age) => self.pending.push_back(retention(slot, *age)),
+                None => {
+                    // Known to be asked for; each of its partitions is told when it is.
+                    self.retentions.insert(at.0.clone(), None);
+                    self.looker.ask(Question::Retention(at.0.clone()));
+                }
+            }
             return Ok(());
         }
         self.found_again(index, found)
