@@ -1,6 +1,7 @@
 //! Runs everything (`cargo integration`), and what the tests that drive the real binary share.
 
 mod cache;
+pub mod chaos;
 pub mod cost;
 mod detached;
 pub mod emulator;

@@ -1,6 +1,7 @@
 //! `cargo integration up|test|down`: all tests of lanekeeper, also those that drive the real binary.
 
 use lanekeeper_integration::{
+    chaos::{self, Options, Store},
     cost::{self, Table},
     emulator::{self, Dynamodb},
     kafka::{self, Kafka},
@@ -19,6 +20,9 @@ Usage: cargo integration COMMAND
 
   test [ARGS]   all tests of the workspace, then those that drive the real binary; ARGS go to
                 `cargo test`, for example a part of a test's name, or `-- --nocapture`
+  chaos [--minutes N] [--seed S] [--store local|dynamodb] [--brokers N]
+                members of a Kafka group are killed, frozen and stopped, brokers restart, the network
+                to the table fails [default: 10 minutes, another seed each time, dynamodb, 3 brokers]
   weather       of these, the DynamoDB store's tests while its network and its table fail
   cost [SECONDS]  what the DynamoDB store consumes and costs, busy and idle, each for so long
                 [default: 60]
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
     let rest: Vec<String> = args.collect();
     match (command.as_deref(), rest.as_slice()) {
         (Some("test"), args) => test(args),
+        (Some("chaos"), args) => chaos(args),
         (Some("weather"), []) => weather(),
         (Some("cost"), []) => cost("60"),
         (Some("cost"), [seconds]) => cost(seconds),
@@ -150,6 +155,42 @@ fn tell_logs(name: &str, logs: impl IntoIterator<Item = PathBuf>) {
     for log in logs {
         say(&format!("the log of {name} is {}", log.display()));
     }
+}
+
+fn chaos(args: &[String]) -> ExitCode {
+    match chaos_options(args) {
+        Ok(options) => done(chaos::run(&options).map(|report| report.to_string())),
+        Err(problem) => usage(&problem),
+    }
+}
+
+fn chaos_options(args: &[String]) -> Result<Options, String> {
+    let mut options = Options {
+        seed: fastrand::u64(..1_000_000),
+        store: Store::Dynamodb,
+        brokers: 3,
+        time: Some(Duration::from_secs(600)),
+    };
+    for pair in args.chunks(2) {
+        let [name, value] = pair else {
+            return Err(format!("`{}` needs a value", pair.concat()));
+        };
+        let number = || match value.parse::<u64>() {
+            Ok(number) => Ok(number),
+            Err(error) => Err(format!("`{name} {value}`: {error}")),
+        };
+        match name.as_str() {
+            "--minutes" => options.time = Some(Duration::from_secs(60 * number()?)),
+            "--seed" => options.seed = number()?,
+            "--brokers" if (1..=9).contains(&number()?) => options.brokers = number()? as usize,
+            "--store" if value == "local" => options.store = Store::Local,
+            "--store" if value == "dynamodb" => options.store = Store::Dynamodb,
+            "--store" => return Err(format!("unknown store `{value}`: `local` or `dynamodb`")),
+            "--brokers" => return Err(format!("{value} brokers: expected 1 to 9")),
+            other => return Err(format!("unexpected argument `{other}`")),
+        }
+    }
+    Ok(options)
 }
 
 fn cost(seconds: &str) -> ExitCode {
