@@ -67,6 +67,8 @@ struct Member {
     pending: VecDeque<Event>,
     /// A revocation waits for our answer: until then nothing is assigned.
     revoking: bool,
+    /// When to say how many partitions there are, if the group says nothing by then.
+    announce_at: Option<Instant>,
     /// Average bytes of a record, as of late.
     weight: usize,
     /// Whose turn it is to hand over.
@@ -107,6 +109,7 @@ impl Member {
             retentions: BTreeMap::new(),
             pending: VecDeque::new(),
             revoking: false,
+            announce_at: None,
             weight: 1024,
             cursor: 0,
             mirrored_at: now,

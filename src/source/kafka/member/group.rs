@@ -31,6 +31,10 @@ const CONFIRM_AFTER: Duration = Duration::from_secs(1);
 /// a broker that has just taken over may not know its end yet.
 const LOOKS_MAX: u32 = 20;
 
+/// How long after a revocation the group may have more for us. The new protocol (KIP-848) does not say so
+/// when it has nothing.
+const SETTLED_AFTER: Duration = Duration::from_secs(10);
+
 /// Wait between two of these looks.
 const LOOK_AFTER: Duration = Duration::from_millis(250);
 
@@ -77,15 +81,15 @@ impl Member {
         self.claims_answered();
         self.looks_due();
         self.confirm();
+        if self.announce_at.is_some_and(|at| at <= Instant::now()) && !self.slots.is_empty() {
+            self.announce_count();
+        }
         self.leave_ended();
         self.assign();
         Ok(())
     }
 
     fn given(&mut self, places: Vec<Place>) {
-        if places.is_empty() && !self.slots.is_empty() {
-            return;
-        }
         self.slots.retain(|slot| !places.contains(&slot.place));
         let asked = topics(places.iter());
         let source = &self.settings.name;
@@ -97,7 +101,9 @@ impl Member {
         }
     }
 
+    /// Says how many partitions there are, when no more are on their way.
     fn announce_count(&mut self) {
+        self.announce_at = None;
         self.pending.push_back(Event::Announced {
             source: self.settings.name.as_str().into(),
             partitions: self.slots.len(),
@@ -338,7 +344,8 @@ impl Member {
         self.unassign(&gone);
         self.slots.retain(|slot| !slot.is_leaving());
         self.revoking = false;
-        self.announce_count();
+        // What the group took it gives out anew, perhaps to us: it says so, though it be nothing.
+        self.announce_at = Some(Instant::now() + SETTLED_AFTER);
     }
 
     /// The store does not take our word for a partition any more.
