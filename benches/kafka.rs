@@ -223,6 +223,7 @@ impl Case {
                 group_id: app.clone(),
                 properties: BTreeMap::new(),
                 allow_plaintext: false,
+                new_partitions_wait: true,
             },
             start: Some(StartAt::Earliest),
             on_gap: OnGap::Refuse,

@@ -91,12 +91,18 @@ pub(super) fn source(section: &mut Section<'_>, app: &str, base: &Path) -> Optio
         .optional_secret("properties", properties(base))
         .unwrap_or_default();
     let allow_plaintext = section.get("allow_plaintext", false, read::flag);
+    let new_partitions_wait = section.get(
+        "on_new_partitions",
+        true,
+        read::choice(&[("wait", true), ("go", false)]),
+    );
     Some(SourceKind::Kafka {
         bootstrap_servers: servers?,
         topics: topics?,
         group_id,
         properties,
         allow_plaintext,
+        new_partitions_wait,
     })
 }
 

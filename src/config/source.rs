@@ -56,6 +56,10 @@ pub enum SourceKind {
         /// their certificate. Default `false`: what is read and the password that opens it would be
         /// anybody's on the way.
         allow_plaintext: bool,
+        /// `on_new_partitions`: whether a partition that is added to a topic waits while lanes of the others
+        /// stand stopped or parked (`wait`, default `true`), or begins at once (`go`): a key's records may
+        /// then overtake those that stand.
+        new_partitions_wait: bool,
     },
     /// `type = "kinesis"`.
     Kinesis {

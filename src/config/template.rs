@@ -4,7 +4,7 @@
 pub const TEMPLATE: &str = include_str!("template.toml");
 
 /// Every key, by its full name; `NAME` stands for a source's name.
-pub const KEYS: [&str; 48] = [
+pub const KEYS: [&str; 49] = [
     "app",
     "cap",
     "memory",
@@ -18,6 +18,7 @@ pub const KEYS: [&str; 48] = [
     "sources.NAME.group_id",
     "sources.NAME.properties",
     "sources.NAME.allow_plaintext",
+    "sources.NAME.on_new_partitions",
     "sources.NAME.arn",
     "sources.NAME.queue_url",
     "sources.NAME.start",

@@ -22,7 +22,10 @@ pub(crate) fn settings(
     let (
         Some(link),
         SourceKind::Kafka {
-            topics, group_id, ..
+            topics,
+            group_id,
+            new_partitions_wait,
+            ..
         },
     ) = (source_link(source), &source.kind)
     else {
@@ -37,7 +40,7 @@ pub(crate) fn settings(
         order: config.order,
         start: source.start,
         on_gap: source.on_gap,
-        new_partitions_wait: true,
+        new_partitions_wait: *new_partitions_wait,
         store_is_shared: !matches!(config.store.kind, StoreKind::Local { .. }),
         queue_bytes: kafka::queue_bytes(config.memory),
     }))

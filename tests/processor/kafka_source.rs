@@ -85,6 +85,7 @@ fn config(cluster: &Cluster, folder: &Path) -> Config {
             group_id: "mock".to_owned(),
             properties: quick.into_iter().map(text).collect(),
             allow_plaintext: false,
+            new_partitions_wait: true,
         },
         start: None,
         on_gap: OnGap::Refuse,
@@ -164,6 +165,8 @@ async fn what_the_cluster_refuses_for_a_while_is_asked_for_again() {
     produce(&cluster, 10);
     let away = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE; 3];
     cluster.request_errors(RDKafkaApiKey::FindCoordinator, &away);
+    let denied = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED; 2];
+    cluster.request_errors(RDKafkaApiKey::OffsetFetch, &denied);
     let stale = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION; 2];
     cluster.request_errors(RDKafkaApiKey::OffsetCommit, &stale);
     let (config, seen) = (config(&cluster, folder.path()), Arc::new(Seen::default()));

@@ -116,6 +116,7 @@ fn topics_and_groups_have_names() {
         group_id: String::new(),
         properties: std::collections::BTreeMap::new(),
         allow_plaintext: false,
+        new_partitions_wait: true,
     };
     config = config.source(source);
     let said = config.validate().expect_err("a program's").to_string();
