@@ -4,8 +4,8 @@
 //! `cargo integration bench kafka` starts a broker for it. By hand: `LANEKEEPER_TEST_KAFKA=HOST:PORT cargo
 //! bench --features kafka,dynamodb --bench kafka -- [RECORDS] [BYTES] [ROUNDS] [WHICH …]`: values of so
 //! many bytes, 8 partitions, 1,000 keys; WHICH of `bare`, `sqlite`, `dynamodb` (all by default; the last
-//! one only with `LANEKEEPER_TEST_DYNAMODB`, an endpoint with a table `lanekeeper-bench`). Times are from
-//! the first record to the last one.
+//! one only with `LANEKEEPER_BENCH_TABLE`, a table as `lanekeeper store init` makes it). Times are from the
+//! first record to the last one.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -71,7 +71,7 @@ fn main() {
         records,
     };
     case.produce(usize::try_from(bytes).unwrap());
-    let has_table = std::env::var("LANEKEEPER_TEST_DYNAMODB").is_ok();
+    let has_table = std::env::var("LANEKEEPER_BENCH_TABLE").is_ok();
     let which: Vec<&str> = ["bare", "sqlite", "dynamodb"]
         .into_iter()
         .filter(|w| named.is_empty() || named.contains(w))
@@ -230,7 +230,7 @@ impl Case {
         });
         config.store.kind = if store == "dynamodb" {
             StoreKind::Dynamodb {
-                table: "lanekeeper-bench".to_owned(),
+                table: std::env::var("LANEKEEPER_BENCH_TABLE").unwrap(),
             }
         } else {
             StoreKind::Local {

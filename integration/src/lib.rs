@@ -1,5 +1,6 @@
 //! Runs everything (`cargo integration`), and what the tests that drive the real binary share.
 
+pub mod benches;
 mod cache;
 pub mod chaos;
 pub mod cost;

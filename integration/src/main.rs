@@ -1,6 +1,7 @@
 //! `cargo integration up|test|down`: all tests of lanekeeper, also those that drive the real binary.
 
 use lanekeeper_integration::{
+    benches,
     chaos::{self, Options, Store},
     cost::{self, Table},
     emulator::{self, Dynamodb},
@@ -23,6 +24,9 @@ Usage: cargo integration COMMAND
   chaos [--minutes N] [--seed S] [--store local|dynamodb] [--brokers N]
                 members of a Kafka group are killed, frozen and stopped, brokers restart, the network
                 to the table fails [default: 10 minutes, another seed each time, dynamodb, 3 brokers]
+  bench kafka [RECORDS] [BYTES] [ROUNDS] [bare] [sqlite] [dynamodb]
+                a topic read to its end by a worker whose handler does nothing, beside rdkafka's bare
+                poll loop [default: 1000000 of 100 bytes, 5 rounds, all three]
   weather       of these, the DynamoDB store's tests while its network and its table fail
   cost [SECONDS]  what the DynamoDB store consumes and costs, busy and idle, each for so long
                 [default: 60]
@@ -45,6 +49,8 @@ fn main() -> ExitCode {
     match (command.as_deref(), rest.as_slice()) {
         (Some("test"), args) => test(args),
         (Some("chaos"), args) => chaos(args),
+        (Some("bench"), [what, args @ ..]) if what == "kafka" => bench(args),
+        (Some("bench"), _) => usage("`bench` takes `kafka`, and then what the benchmark takes"),
         (Some("weather"), []) => weather(),
         (Some("cost"), []) => cost("60"),
         (Some("cost"), [seconds]) => cost(seconds),
@@ -154,6 +160,20 @@ fn tell(ran: io::Result<Tally>, tell_logs_of_servers: impl FnOnce()) -> ExitCode
 fn tell_logs(name: &str, logs: impl IntoIterator<Item = PathBuf>) {
     for log in logs {
         say(&format!("the log of {name} is {}", log.display()));
+    }
+}
+
+fn bench(args: &[String]) -> ExitCode {
+    match benches::kafka(args) {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(status) => {
+            complain(&format!("the benchmark ended with {status}"));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
     }
 }
 
