@@ -140,6 +140,7 @@ pub struct Processor {
     claims_out: BTreeSet<PartitionName>,
     /// Of them, those that the source took back meanwhile, and waits to let go.
     taken_back: HashMap<PartitionName, oneshot::Sender<()>>,
+    newcomer_looks: newcomers::Looks,
     partitions: BTreeMap<PartitionId, Owned>,
     names: HashMap<PartitionName, PartitionId>,
     /// Given up; for the report.
@@ -191,6 +192,7 @@ impl Processor {
             claiming: BTreeMap::new(),
             claims_out: BTreeSet::new(),
             taken_back: HashMap::new(),
+            newcomer_looks: newcomers::Looks::default(),
             partitions: BTreeMap::new(),
             names: HashMap::new(),
             gone: Vec::new(),

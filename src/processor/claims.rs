@@ -86,12 +86,14 @@ impl Processor {
         );
         let claiming = self.claiming.get(&partition);
         let siblings = claiming.and_then(|claiming| claiming.siblings.clone());
+        let looks = Arc::clone(&self.newcomer_looks);
         self.calls.push(
             async move {
                 tokio::time::sleep(wait).await;
                 let asked = clock.now();
                 if let Some(siblings) = siblings {
-                    let found = newcomers::standing(&*store, &partition, &siblings).await;
+                    let found =
+                        newcomers::standing(&*store, &looks, asked, &partition, &siblings).await;
                     if let Some(fact) = StoreFact::of_look(&partition, asked, found) {
                         return fact;
                     }

@@ -7,42 +7,65 @@ use crate::{
     record::PartitionName,
     store::{LaneState, Store, StoreError},
 };
-use std::time::Duration;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::sync::Mutex;
 
 /// How often the lanes are looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// A partition with lanes that stand.
+#[derive(Clone)]
 pub(super) struct Standing {
     partition: PartitionName,
     lanes: usize,
 }
 
+/// Whose lanes stand, by what the names of a topic's partitions begin with, and when that was looked for.
+/// At a first start all partitions of a topic ask at once.
+pub(super) type Looks = Arc<Mutex<HashMap<(Arc<str>, Arc<str>), (Duration, Option<Standing>)>>>;
+
+/// How long a look serves.
+const LOOK_SERVES: Duration = Duration::from_secs(1);
+
 /// Which partition's lanes a partition waits for, that nobody ever claimed; `siblings` is what the names
 /// of those begin with whose keys may have moved to it.
 pub(super) async fn standing(
     store: &dyn Store,
+    looks: &Looks,
+    now: Duration,
     partition: &PartitionName,
-    siblings: &str,
+    siblings: &Arc<str>,
 ) -> Result<Option<Standing>, StoreError> {
     if store.ownership(partition).await?.is_some() {
         return Ok(None);
     }
-    for other in store.partitions().await? {
-        let is_sibling = other.source == partition.source
-            && other.partition.starts_with(siblings)
-            && other != *partition;
-        if !is_sibling {
+    // Held while it is looked: the others wait for the answer.
+    let mut looks = looks.lock().await;
+    let topic = (Arc::clone(&partition.source), Arc::clone(siblings));
+    if let Some((at, found)) = looks.get(&topic)
+        && now < *at + LOOK_SERVES
+    {
+        return Ok(found.clone());
+    }
+    let found = look(store, &partition.source, siblings).await?;
+    looks.insert(topic, (now, found.clone()));
+    Ok(found)
+}
+
+async fn look(
+    store: &dyn Store,
+    source: &Arc<str>,
+    siblings: &str,
+) -> Result<Option<Standing>, StoreError> {
+    for partition in store.partitions().await? {
+        if partition.source != *source || !partition.partition.starts_with(siblings) {
             continue;
         }
-        let lanes = store.lanes(&other).await?;
+        let lanes = store.lanes(&partition).await?;
         let lanes = { lanes.iter() }.filter(|item| item.state != LaneState::Live);
         let lanes = lanes.count();
         if lanes > 0 {
-            return Ok(Some(Standing {
-                partition: other,
-                lanes,
-            }));
+            return Ok(Some(Standing { partition, lanes }));
         }
     }
     Ok(None)

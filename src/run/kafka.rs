@@ -87,13 +87,14 @@ fn revealed(
     properties.into_iter().map(reveal).collect()
 }
 
-/// What of the memory budget is left for the processor: librdkafka's queues have their part of it.
+/// What of the memory budget is left for the processor: librdkafka's queues have their part of it, and as
+/// much may wait for memory behind them.
 pub(super) fn memory_left(config: &Config, memory: u64) -> u64 {
     let is_kafka = |source: &&SourceConfig| matches!(source.kind, SourceKind::Kafka { .. });
     let sources = config.sources.iter().filter(is_kafka).count() as u64;
     let letters = u64::from(dead_letter_link(config).is_some());
     memory
-        .saturating_sub((sources + letters) * kafka::queue_bytes(config.memory))
+        .saturating_sub((2 * sources + letters) * kafka::queue_bytes(config.memory))
         .max(memory / 4)
 }
 

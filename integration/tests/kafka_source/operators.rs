@@ -1,6 +1,7 @@
 //! What operators decide while members work.
 
-use crate::bench::{Bench, stop};
+use crate::bench::{Bench, echo, stop};
+use lanekeeper_integration::kafka::Kafka;
 use lanekeeper_integration::scene::eventually;
 
 fn stopped_lanes(bench: &Bench) -> Vec<serde_json::Value> {
@@ -123,4 +124,30 @@ fn g1_a_partition_that_is_added_waits_while_a_lane_of_its_topic_stands() {
         "each account in its order, over both partitions"
     );
     bench.audit(&["history"]);
+}
+
+#[test]
+fn g10_a_member_that_fetched_no_more_for_want_of_memory_reads_on_after_a_rewind() {
+    let bench = Bench::with(Kafka::start().unwrap(), 1, &[], &echo(1));
+    // Far more than fits, so that librdkafka is told to pause.
+    let pad = "x".repeat(2_000);
+    let values: Vec<String> = (0..3_000).map(|number| format!("{number} {pad}")).collect();
+    bench.write_values(&values.iter().map(String::as_str).collect::<Vec<_>>());
+    let args = ["run", "--set", "memory=\"1MiB\""];
+    let member = bench.scene.start(&args).unwrap();
+    eventually("work", || Ok(bench.values().len() > 200)).unwrap();
+    let partition = format!("{}/0", bench.topic);
+    let back = ["--partition", &partition, "--to", "100", "--why", "again"];
+    let rewind = [&["checkpoint", "rewind"], &back[..]].concat();
+    let rewound = bench.scene.run(&rewind).unwrap();
+    assert_eq!(rewound.code, Some(0), "{rewound:#?}");
+    bench.wait_for_the_group();
+    stop(member);
+    let seen = bench.values();
+    // From the rewind on each record once more, to the end, in order.
+    let again = seen
+        .iter()
+        .rposition(|value| *value == values[100])
+        .unwrap();
+    assert_eq!(seen[again..], values[100..]);
 }

@@ -21,6 +21,8 @@ use std::{
 /// What became of a commit.
 #[derive(Debug)]
 pub(super) struct Told {
+    /// The number that it was told with.
+    pub(super) number: usize,
     pub(super) places: Vec<Place>,
     /// Why the group did not take them.
     pub(super) error: Option<String>,
@@ -44,19 +46,20 @@ impl Commits {
         })
     }
 
-    /// Tells the group; waits for nothing.
+    /// Tells the group; waits for nothing. What becomes of it is told with the number.
     ///
     /// # Errors
     /// When it cannot even be asked.
-    pub(super) fn tell(&self, list: &TopicPartitionList) -> Result<(), String> {
-        // SAFETY: client, list and queue live; the list is copied; there is no callback.
+    pub(super) fn tell(&self, list: &TopicPartitionList, number: usize) -> Result<(), String> {
+        // SAFETY: client, list and queue live; the list is copied; there is no callback, and nobody takes
+        // the number for an address.
         let asked = unsafe {
             native::rd_kafka_commit_queue(
                 self.consumer.client().native_ptr(),
                 list.ptr(),
                 self.queue.as_ptr(),
                 None,
-                ptr::null_mut(),
+                ptr::without_provenance_mut(number),
             )
         };
         if asked == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
@@ -86,6 +89,7 @@ unsafe fn read(event: *mut native::rd_kafka_event_t) -> Told {
     // SAFETY: the list and its names live as long as the event; as many elements as it says are there.
     unsafe {
         let mut error = native::rd_kafka_event_error(event);
+        let number = native::rd_kafka_event_opaque(event).addr();
         let mut places = Vec::new();
         if let Some(list) = native::rd_kafka_event_topic_partition_list(event).as_ref()
             && !list.elems.is_null()
@@ -101,6 +105,7 @@ unsafe fn read(event: *mut native::rd_kafka_event_t) -> Told {
         }
         let is_error = error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
         Told {
+            number,
             places,
             error: is_error.then(|| words(error)),
         }

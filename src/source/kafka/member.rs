@@ -69,6 +69,8 @@ struct Member {
     revoking: bool,
     /// When to say how many partitions there are, if the group says nothing by then.
     announce_at: Option<Instant>,
+    /// Number of the last commit to the group's offsets.
+    commit: usize,
     /// Average bytes of a record, as of late.
     weight: usize,
     /// Whose turn it is to hand over.
@@ -109,7 +111,11 @@ impl Member {
             retentions: BTreeMap::new(),
             pending: VecDeque::new(),
             revoking: false,
-            announce_at: None,
+            // The new protocol (KIP-848) says nothing to a member that gets nothing.
+            announce_at: { settings.properties.get("group.protocol") }
+                .filter(|protocol| *protocol == "consumer")
+                .map(|_| now + group::SETTLED_AFTER),
+            commit: 0,
             weight: 1024,
             cursor: 0,
             mirrored_at: now,
@@ -227,14 +233,17 @@ impl Member {
         }
     }
 
-    /// Tells librdkafka which partitions to fetch no more of, or again.
+    /// Tells librdkafka which partitions to fetch no more of, or again. What waits for memory, in all of
+    /// them, is at most as much as librdkafka's own queue.
     fn flow(&mut self) {
+        let queue = usize::try_from(self.settings.queue_bytes).unwrap_or(usize::MAX);
+        let share = queue / self.slots.len().max(1);
         for pause in [true, false] {
             let mut list = rdkafka::TopicPartitionList::new();
             for slot in self.slots.iter_mut().filter(|slot| slot.assigned) {
                 let place = slot.place.clone();
                 if let Some(reading) = slot.reading()
-                    && reading.pause_wanted() == Some(pause)
+                    && reading.pause_wanted(share) == Some(pause)
                 {
                     reading.paused = pause;
                     list.add_partition(&place.0, place.1);
@@ -274,7 +283,8 @@ impl Member {
                 }
             };
             // Of a partition that is being given up, it is the next owner's.
-            if let Some(reading) = index.and_then(|index| self.slots[index].reading()) {
+            let slot = index.map(|index| &mut self.slots[index]);
+            if let Some(reading) = slot.filter(|slot| !slot.detached).and_then(Slot::reading) {
                 reading.arrived(message);
             }
         }
@@ -334,10 +344,7 @@ impl Member {
                 }
                 return Ok(false);
             }
-            Handed::FarBehind => {
-                slot.assigned = false;
-                self.unassign(&[place]);
-            }
+            Handed::FarBehind => self.detach(&place),
             Handed::OutOfRange(said) => {
                 reading.looked_for = Some(said);
                 self.look_again(&place);

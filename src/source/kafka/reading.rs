@@ -13,7 +13,8 @@ use std::{borrow::Cow, collections::VecDeque, time::Instant};
 
 /// Records and bytes that may wait for memory before librdkafka is told to fetch no more of the
 /// partition. It throws away then what it has fetched ahead, so that less would cost more.
-const WAITING_MAX: usize = 4096;
+const WAITING_MAX: usize = 2048;
+const WAITING_BYTES_MIN: usize = 64 << 10;
 const WAITING_BYTES_MAX: usize = 1 << 20;
 
 /// So many offsets that are settled are not read through: the partition is fetched from behind them.
@@ -96,9 +97,11 @@ impl Reading {
         self.need = None;
     }
 
-    /// Whether librdkafka should be told to fetch no more; `None`: as it is.
-    pub(super) fn pause_wanted(&self) -> Option<bool> {
-        let much = self.waiting.len() > WAITING_MAX || self.waiting_bytes > WAITING_BYTES_MAX;
+    /// Whether librdkafka should be told to fetch no more; `None`: as it is. `share`: bytes that may wait
+    /// here, within bounds.
+    pub(super) fn pause_wanted(&self, share: usize) -> Option<bool> {
+        let bytes_max = share.clamp(WAITING_BYTES_MIN, WAITING_BYTES_MAX);
+        let much = self.waiting.len() > WAITING_MAX || self.waiting_bytes > bytes_max;
         if !self.paused && (self.held || much) {
             Some(true)
         } else if self.paused && !self.held && self.waiting.is_empty() {

@@ -14,10 +14,22 @@ pub(super) struct Slot {
     pub(super) stage: Stage,
     /// librdkafka reads it. It takes a partition twice as an error, as it does one that it does not have.
     pub(super) assigned: bool,
+    /// It should not: it is taken from librdkafka when the group is answered, and what comes until then is
+    /// thrown away.
+    pub(super) detached: bool,
+    /// Where reading began: an offset that the group may be told although nothing was committed yet.
+    pub(super) began: Option<u64>,
     /// The offset that the group should know: that of the record after the durable frontier.
     pub(super) durable: Option<u64>,
     /// The offset that the group was last told.
     pub(super) mirrored: Option<u64>,
+}
+
+/// When the group was asked last whether we are a member, and by which commit.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) at: Instant,
+    pub(super) commit: usize,
 }
 
 pub(super) enum Stage {
@@ -33,7 +45,7 @@ pub(super) enum Stage {
     /// The store says that it is another worker's, or was moved by an operator. Once the group has
     /// confirmed that we are a member, which it does by taking an offset, it is claimed anew.
     Fenced {
-        asked: Option<Instant>,
+        asked: Option<Asked>,
     },
     /// The group wants it back: what runs of it is ending.
     Leaving(oneshot::Receiver<()>),
@@ -50,6 +62,8 @@ impl Slot {
             incarnation: None,
             stage: Stage::Naming,
             assigned: false,
+            detached: false,
+            began: None,
             durable: None,
             mirrored: None,
         }

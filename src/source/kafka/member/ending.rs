@@ -1,7 +1,7 @@
 //! The end: the group's offsets are written, what is assigned is given back, and the group is left.
 
 use super::Member;
-use crate::source::kafka::client::Place;
+use crate::source::kafka::client::{Note, Place};
 use rdkafka::consumer::Consumer;
 use std::time::Duration;
 
@@ -17,14 +17,21 @@ impl Member {
         }
         if self.mirror_now() {
             // Lag tools would show a lag that there is not, but nothing is lost without it.
-            let _ = self.commits.told(LAST_WORD_MAX);
+            while let Some(told) = self.commits.told(LAST_WORD_MAX) {
+                if told.number == self.commit {
+                    break;
+                }
+            }
         }
         self.consumer.context().close();
         let assigned: Vec<Place> = { self.slots.iter() }
             .filter(|slot| slot.assigned)
             .map(|slot| slot.place.clone())
             .collect();
-        if !assigned.is_empty() || self.revoking {
+        // One that was noted and not looked at yet waits for its answer as well.
+        let notes = self.consumer.context().take();
+        let revoked = notes.iter().any(|n| matches!(n, Note::Revoked { .. }));
+        if !assigned.is_empty() || self.revoking || revoked {
             self.unassign(&assigned);
         }
         // The group is left, and waited for, when the client is dropped.

@@ -13,7 +13,7 @@ use crate::{
             place::{Found, Known, place},
             reading::Reading,
             refused,
-            slot::{Slot, Stage},
+            slot::{Asked, Slot, Stage},
         },
     },
 };
@@ -33,7 +33,7 @@ const LOOKS_MAX: u32 = 20;
 
 /// How long after a revocation the group may have more for us. The new protocol (KIP-848) does not say so
 /// when it has nothing.
-const SETTLED_AFTER: Duration = Duration::from_secs(10);
+pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(10);
 
 /// Wait between two of these looks.
 const LOOK_AFTER: Duration = Duration::from_millis(250);
@@ -81,7 +81,9 @@ impl Member {
         self.claims_answered();
         self.looks_due();
         self.confirm();
-        if self.announce_at.is_some_and(|at| at <= Instant::now()) && !self.slots.is_empty() {
+        // A member of the classic protocol that lost everything hears what it gets, when it is let in again.
+        let hears = self.slots.is_empty() && !self.is_of_new_protocol();
+        if self.announce_at.is_some_and(|at| at <= Instant::now()) && !hears {
             self.announce_count();
         }
         self.leave_ended();
@@ -99,6 +101,11 @@ impl Member {
         if !asked.is_empty() {
             self.looker.ask(Question::TopicIds(asked));
         }
+    }
+
+    fn is_of_new_protocol(&self) -> bool {
+        let protocol = self.settings.properties.get("group.protocol");
+        protocol.is_some_and(|protocol| protocol == "consumer")
     }
 
     /// Says how many partitions there are, when no more are on their way.
@@ -159,13 +166,16 @@ impl Member {
                 incarnation: slot.incarnation.as_deref(),
             });
             let placed = place(&self.settings, &slot.name.to_string(), found, known)?;
+            // Where to begin was chosen now, else: the group is told of it when it is durable.
+            let is_durable = start.checkpoint.is_some() && placed.gap.is_none();
             self.pending.push_back(Event::Positioned {
                 partition: slot.name.clone(),
                 from: placed.from,
                 gap: placed.gap,
                 last: placed.last.map(Position::Offset),
             });
-            slot.durable = Some(placed.cursor.next());
+            slot.began = Some(placed.cursor.next());
+            slot.durable = slot.began.filter(|_| is_durable);
             slot.mirrored = found.committed;
             let reading = Reading::new(start.clone(), placed.cursor);
             slot.stage = Stage::Reading(Box::new(reading));
@@ -217,6 +227,7 @@ impl Member {
             reading.looked_for = Some(said);
             reading.look_at = Some(Instant::now() + LOOK_AFTER);
         } else {
+            reading.looks = 0;
             tracing::info!(source = %name.source, partition = %name.partition, "fetched again from offset {next} ({said}; the log holds {} to {})", bounds.first, bounds.next);
         }
         Ok(())
@@ -236,11 +247,7 @@ impl Member {
 
     /// Looks where a partition begins and ends, and reads it again from where we are.
     pub(super) fn look_again(&mut self, at: &Place) {
-        if let Some(slot) = self.at(at)
-            && std::mem::replace(&mut slot.assigned, false)
-        {
-            self.unassign(std::slice::from_ref(at));
-        }
+        self.detach(at);
         self.looker.ask(Question::Place(at.clone()));
     }
 
@@ -267,6 +274,10 @@ impl Member {
         if list.count() == 0 {
             return;
         }
+        // librdkafka keeps a pause of ours beyond the assignment that it was made in.
+        if let Err(error) = self.consumer.resume(&list) {
+            self.complain(&format!("partitions are not resumed: {error}"));
+        }
         if let Err(error) = self.consumer.incremental_assign(&list) {
             self.complain(&format!("partitions are not assigned: {error}"));
             for element in list.elements() {
@@ -275,6 +286,25 @@ impl Member {
                     slot.assigned = false;
                 }
             }
+            return;
+        }
+        // An end of an earlier assignment, which librdkafka may have come to only now, took the queue away.
+        for element in list.elements() {
+            self.queue.forward(element.topic(), element.partition());
+        }
+    }
+
+    /// Lets librdkafka fetch a partition no more. While the group waits for an answer any change would be
+    /// that answer: it is put off until then.
+    pub(super) fn detach(&mut self, at: &Place) {
+        let revoking = self.revoking;
+        let Some(slot) = self.at(at).filter(|slot| slot.assigned) else {
+            return;
+        };
+        slot.detached = revoking;
+        slot.assigned = revoking;
+        if !revoking {
+            self.unassign(std::slice::from_ref(at));
         }
     }
 
@@ -337,10 +367,13 @@ impl Member {
         if !lost {
             self.mirror_now();
         }
-        let gone: Vec<Place> = { self.slots.iter() }
-            .filter(|slot| slot.is_leaving() && slot.assigned)
-            .map(|slot| slot.place.clone())
-            .collect();
+        let mut gone: Vec<Place> = Vec::new();
+        for slot in &mut self.slots {
+            if slot.assigned && (slot.is_leaving() || slot.detached) {
+                (slot.assigned, slot.detached) = (false, false);
+                gone.push(slot.place.clone());
+            }
+        }
         self.unassign(&gone);
         self.slots.retain(|slot| !slot.is_leaving());
         self.revoking = false;
@@ -350,34 +383,36 @@ impl Member {
 
     /// The store does not take our word for a partition any more.
     pub(super) fn fenced(&mut self, name: &PartitionName) {
-        let Some(slot) = self.slot(name).filter(|slot| !slot.is_leaving()) else {
+        // Only what was taken up is fenced: of an earlier ownership, it says nothing of this one.
+        let is_read = |slot: &&mut Slot| matches!(slot.stage, Stage::Reading(_));
+        let Some(slot) = self.slot(name).filter(is_read) else {
             return;
         };
         slot.stage = Stage::Fenced { asked: None };
         let place = slot.place.clone();
-        if std::mem::replace(&mut slot.assigned, false) {
-            self.unassign(&[place]);
-        }
+        self.detach(&place);
     }
 
     /// Asks the group whether we are a member, by telling it the offset that it knows.
     fn confirm(&mut self) {
         let now = Instant::now();
+        let commit = self.commit + 1;
         let mut list = TopicPartitionList::new();
         for slot in &mut self.slots {
             let Stage::Fenced { asked } = &mut slot.stage else {
                 continue;
             };
-            let due = asked.is_none_or(|asked| now >= asked + CONFIRM_AFTER);
-            let offset = slot.durable.and_then(|offset| i64::try_from(offset).ok());
+            let due = asked.is_none_or(|asked| now >= asked.at + CONFIRM_AFTER);
+            let offset = slot.durable.or(slot.began);
+            let offset = offset.and_then(|offset| i64::try_from(offset).ok());
             if let Some(offset) = offset.filter(|_| due) {
-                *asked = Some(now);
+                *asked = Some(Asked { at: now, commit });
                 // A topic's name and a partition's number that the group gave us are sound.
                 let _ =
                     list.add_partition_offset(&slot.place.0, slot.place.1, Offset::Offset(offset));
             }
         }
-        self.commit(&list);
+        self.tell_group(&list);
     }
 
     /// The group has answered a commit.
@@ -394,8 +429,9 @@ impl Member {
         }
         let mut again = Vec::new();
         for slot in &mut self.slots {
+            // Taken before we asked, an offset says nothing of whether we are a member now.
             if places.contains(&slot.place)
-                && matches!(slot.stage, Stage::Fenced { asked: Some(_) })
+                && matches!(&slot.stage, Stage::Fenced { asked: Some(asked) } if told.number >= asked.commit)
             {
                 slot.stage = Stage::Naming;
                 again.push(slot.place.clone());

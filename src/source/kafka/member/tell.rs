@@ -66,15 +66,17 @@ impl Member {
             // A topic's name and a partition's number that the group gave us are sound.
             let _ = list.add_partition_offset(&slot.place.0, slot.place.1, Offset::Offset(offset));
         }
-        self.commit(&list)
+        self.tell_group(&list)
     }
 
-    /// Whether there was anything to write. How it ended is told by `commits`.
-    pub(super) fn commit(&mut self, list: &TopicPartitionList) -> bool {
+    /// Whether there was anything to write. How it ended is told by `commits`, with the number that
+    /// `commit` has then.
+    pub(super) fn tell_group(&mut self, list: &TopicPartitionList) -> bool {
         if list.count() == 0 {
             return false;
         }
-        if let Err(error) = self.commits.tell(list) {
+        self.commit += 1;
+        if let Err(error) = self.commits.tell(list, self.commit) {
             tracing::debug!(source = %self.settings.name, "the group's offsets are not written: {error}");
         }
         true
