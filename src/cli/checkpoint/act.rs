@@ -256,13 +256,19 @@ impl Act<'_> {
         }
         output::raw(self.text(draft).as_bytes())?;
         if let Some(worker) = fenced {
-            let (is, ends) = if self.how.dry_run {
-                ("would be", "would end")
+            let (is, ends, goes) = if self.how.dry_run {
+                ("would be", "would end", "would go")
             } else {
-                ("is", "ends")
+                ("is", "ends", "goes")
+            };
+            let then = if self.log.is_some() {
+                format!("{ends} with exit code 4; start `lanekeeper run` again then")
+            } else {
+                // Whose partitions a group gives out.
+                format!("{goes} on from there by itself, once it has waited for its own tries")
             };
             output::note(&format!(
-                "{worker} owns {}: it {is} fenced and {ends} with exit code 4; start `lanekeeper run` again then",
+                "{worker} owns {}: it {is} fenced and {then}",
                 self.name
             ));
         }
