@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 #[cfg(feature = "kafka")]
 pub(crate) mod kafka;
+mod logs;
 mod machine;
 mod pages;
 mod recover;
@@ -25,6 +26,8 @@ mod stores;
 mod target;
 mod worker;
 
+#[cfg(feature = "cli")]
+pub(crate) use logs::{Held, PartitionLog};
 pub(crate) use machine::Signals;
 pub use machine::{MachineClock, terminated};
 pub use recover::Selection;

@@ -21,6 +21,8 @@ mod begin;
 #[cfg(any(feature = "kafka", feature = "local"))]
 mod cursor;
 #[cfg(any(feature = "kafka", feature = "local"))]
+mod extent;
+#[cfg(any(feature = "kafka", feature = "local"))]
 mod filling;
 #[cfg(feature = "kafka")]
 pub mod kafka;
@@ -28,6 +30,8 @@ pub mod kafka;
 pub mod local;
 
 pub use begin::{OnGap, StartAt};
+#[cfg(any(feature = "kafka", feature = "local"))]
+pub use extent::Extent;
 
 /// A task with two channels. It ends when `orders` closes or says [`Order::Stop`], or says why it
 /// cannot go on.

@@ -12,6 +12,8 @@ use std::path::PathBuf;
 mod act;
 mod document;
 mod export;
+#[cfg(feature = "kafka")]
+mod from_group;
 mod import;
 mod log;
 mod past;
@@ -68,9 +70,9 @@ enum CheckpointCommand {
         after_help = "Examples:\n  lanekeeper checkpoint rewind --partition orders/3 --to 2026-05-01T14:00:00Z --dry-run\n  lanekeeper checkpoint rewind --partition orders/3 --to 1207 --why 'bad deploy'\n  lanekeeper checkpoint rewind --partition orders/3 --to history:2026-05-01T14:00:00Z --chains keep\n\nRecords that run again have new ids (the generation in them is raised), so that effects they had\napply again, and a target that drops known ids takes them for new ones. Stopped lanes whose head\nlies from there on are tried again. A worker that runs is fenced: of an embedded log it ends with\nexit code 4, and the next `lanekeeper run` begins at the target; of Kafka it goes on from there."
     )]
     Rewind(rewind::RewindArguments),
-    /// Go on here from what `export` wrote.
+    /// Go on here from what `export` wrote, or from what a consumer group has committed.
     #[command(
-        after_help = "Example:\n  lanekeeper checkpoint import before-migration.json --dry-run\n  lanekeeper checkpoint import before-migration.json --why 'new disk'\n\nThe logs must be the ones that were exported from. What stood in parked lanes' chains is read from\nthe log again, and stopped and parked lanes are stopped here. Where this store has checkpoints of its\nown, an import is a rewind: nothing that is not settled here becomes settled, unless\n`--skip-unsettled` says so, and records that run again have new ids."
+        after_help = "Example:\n  lanekeeper checkpoint import before-migration.json --dry-run\n  lanekeeper checkpoint import before-migration.json --why 'new disk'\n  lanekeeper checkpoint import --from-group --dry-run\n\nThe logs must be the ones that were exported from. What stood in parked lanes' chains is read from\nthe log again, and stopped and parked lanes are stopped here. Where this store has checkpoints of its\nown, an import is a rewind: nothing that is not settled here becomes settled, unless\n`--skip-unsettled` says so, and records that run again have new ids.\n\n`--from-group` is for a Kafka topic that another program has worked on: stop it, import, run. Nothing\nruns twice then, also of what Parallel Consumer has done out of order, as far as it has committed it."
     )]
     Import(import::ImportArguments),
 }

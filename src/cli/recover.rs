@@ -72,8 +72,8 @@ struct Document {
 struct Recovered {
     source: String,
     partition: String,
-    /// Where the log ended at the start.
-    end: String,
+    /// Where the log ended at the start; `null`: nothing was ever in it.
+    end: Option<String>,
     before: Open,
     after: Open,
     /// Records that were put meanwhile, and left.
@@ -152,10 +152,10 @@ fn recovered(
         Some(Recovered {
             source: name.source.to_string(),
             partition: name.partition.to_string(),
-            end: end.to_string(),
+            end: end.checked_sub(1).map(|last| last.to_string()),
             before: open(before, *end),
             after: open(after, *end),
-            arrived: after.last.saturating_sub(*end),
+            arrived: after.next.saturating_sub(*end),
         })
     });
     both.collect()
@@ -163,7 +163,7 @@ fn recovered(
 
 /// What was put behind the end is not settled either, and not meant.
 fn open(standing: &Standing, end: u64) -> Open {
-    let behind = standing.last.saturating_sub(end);
+    let behind = standing.next.saturating_sub(end);
     Open {
         frontier: standing.frontier.clone(),
         not_settled: standing.not_settled.saturating_sub(behind),
@@ -191,7 +191,7 @@ fn summary(found: &[Recovered]) -> String {
             change(p.before.stopped as u64, p.after.stopped as u64),
             change(p.before.parked as u64, p.after.parked as u64),
             p.after.frontier.clone().unwrap_or_else(|| "-".to_owned()),
-            p.end.clone(),
+            p.end.clone().unwrap_or_else(|| "-".to_owned()),
         ]
     };
     let rows: Vec<_> = found.iter().map(row).collect();

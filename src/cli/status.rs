@@ -131,13 +131,13 @@ struct Partition {
     behind: Option<u64>,
 }
 
-/// Where a partition of an embedded log stands.
+/// Where a partition stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Standing {
     /// `None`: nothing is settled yet.
     pub(crate) frontier: Option<String>,
-    /// Position of the newest record.
-    pub(crate) last: u64,
+    /// The position that the next record gets; 0 where it is not known.
+    pub(crate) next: u64,
     pub(crate) not_settled: u64,
     pub(crate) stopped: usize,
     pub(crate) parked: usize,
@@ -224,7 +224,7 @@ impl Seen {
                     .frontier()
                     .map(ToString::to_string)
             }),
-            last: p.end.map_or(0, LogEnd::last),
+            next: p.end.map_or(0, |end| end.next),
             not_settled: p.lag().unwrap_or(0),
             stopped: p.count(true),
             parked: p.count(false),

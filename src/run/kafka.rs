@@ -6,10 +6,13 @@ use crate::{
         Config, DeadLetterConfig, Property, SourceConfig, SourceKind, StoreKind, dead_letter_link,
         source_link,
     },
-    source::kafka::{
-        self, Settings,
-        cluster::{Cluster, ClusterError},
-        dead_letter,
+    source::{
+        Extent,
+        kafka::{
+            self, Settings,
+            cluster::{Cluster, ClusterError},
+            dead_letter,
+        },
     },
 };
 use std::collections::BTreeMap;
@@ -43,6 +46,7 @@ pub(crate) fn settings(
         new_partitions_wait: *new_partitions_wait,
         store_is_shared: !matches!(config.store.kind, StoreKind::Local { .. }),
         queue_bytes: kafka::queue_bytes(config.memory),
+        extent: Extent::Everything,
     }))
 }
 
@@ -136,6 +140,38 @@ async fn asked<T: Send + 'static>(
             of: of.to_owned(),
             error,
         })
+}
+
+/// Refuses where members of a source's group run, as far as its brokers say: they have its partitions.
+/// `else_do` says what can be done all the same.
+pub(crate) fn unattended(
+    config: &Config,
+    source: &SourceConfig,
+    group: Option<&str>,
+    else_do: &str,
+) -> Result<(), RunError> {
+    let Some(mut settings) = settings(config, source)? else {
+        return Ok(());
+    };
+    if let Some(group) = group {
+        group.clone_into(&mut settings.group_id);
+    }
+    let group = Cluster::open(&settings).and_then(|cluster| cluster.group(&settings.group_id));
+    let group = group.map_err(|error| RunError::Kafka {
+        of: of_source(&source.name),
+        error,
+    })?;
+    let Some(group) = group else {
+        return Ok(());
+    };
+    let members = match group.members {
+        1 => "1 member".to_owned(),
+        members => format!("{members} members"),
+    };
+    Err(RunError::Selection(format!(
+        "source `{}`: group `{}` has {members} at work: stop them first (one that died counts until its session has timed out); {else_do}",
+        source.name, settings.group_id
+    )))
 }
 
 /// Where dead letters go; `None`: not to Kafka.

@@ -1,12 +1,15 @@
-//! What a recovery works on: partitions of embedded logs, as far as they hold records now.
+//! What a recovery works on: partitions, as far as their logs hold records now.
 
-use super::RunError;
-use crate::{
-    config::{Config, SourceConfig, SourceKind},
-    record::PartitionName,
-    source::local::{Extent, log::Log},
+use super::{
+    RunError,
+    logs::{self, PartitionLog},
 };
-use std::collections::BTreeMap;
+use crate::{
+    config::{Config, SourceConfig},
+    record::PartitionName,
+    source::Extent,
+};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Which partitions; all, where neither is said.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -18,7 +21,10 @@ pub struct Selection {
 }
 
 /// A source, and what of it is worked on.
-pub(crate) type Chosen<'c> = (&'c SourceConfig, Extent);
+pub(super) type Chosen<'c> = (&'c SourceConfig, Extent);
+
+/// A source, and the logs of those of its partitions that are meant.
+pub(crate) type Logs<'c> = (&'c SourceConfig, Vec<Box<dyn PartitionLog>>);
 
 impl Selection {
     /// The sources that are meant.
@@ -47,19 +53,33 @@ impl Selection {
     }
 
     /// The partitions that are meant, each up to the log's end as it is now.
-    pub(crate) fn choose<'c>(&self, config: &'c Config) -> Result<Vec<Chosen<'c>>, RunError> {
+    pub(super) fn choose<'c>(&self, config: &'c Config) -> Result<Vec<Chosen<'c>>, RunError> {
+        let mut chosen = Vec::new();
+        for (source, logs) in self.logs(config)? {
+            let mut ends = BTreeMap::new();
+            for log in logs {
+                ends.insert(Arc::clone(&log.name().partition), log.held()?.next);
+            }
+            chosen.push((source, Extent::Before(ends)));
+        }
+        Ok(chosen)
+    }
+
+    /// The logs of the partitions that are meant, by source.
+    pub(crate) fn logs<'c>(&self, config: &'c Config) -> Result<Vec<Logs<'c>>, RunError> {
         let mut chosen = Vec::new();
         let mut others = Vec::new();
         for source in self.sources(config)? {
-            let mut ends = BTreeMap::new();
-            for (number, name, end) in partitions(source)? {
-                match &self.partition {
-                    Some(wanted) if *wanted != name => others.push(name),
-                    Some(_) | None => drop(ends.insert(number, end)),
-                }
+            let mut meant = logs::of_source(config, source)?;
+            if let Some(wanted) = &self.partition {
+                let is_wanted = |name: &PartitionName| *name.partition == **wanted;
+                let names = meant.iter().map(|log| log.name());
+                let unwanted = names.filter(|name| !is_wanted(name));
+                others.extend(unwanted.map(|name| name.partition.to_string()));
+                meant.retain(|log| is_wanted(log.name()));
             }
-            if self.partition.is_none() || !ends.is_empty() {
-                chosen.push((source, Extent::UpTo(ends)));
+            if self.partition.is_none() || !meant.is_empty() {
+                chosen.push((source, meant));
             }
         }
         let Some(wanted) = &self.partition else {
@@ -89,41 +109,14 @@ fn no_such(wanted: &str, others: &[String]) -> String {
     format!("there is no partition `{wanted}`: there are `{first}` to `{last}`")
 }
 
-/// Number, name and last position of a source's partitions; none where nothing was ever put.
-pub(super) fn partitions(source: &SourceConfig) -> Result<Vec<(u32, String, u64)>, RunError> {
-    let SourceKind::Local { path, topic, .. } = &source.kind else {
-        return Err(RunError::Selection(format!(
-            "source `{}` is of type `{}`: `recover` and `replay` work on embedded logs (`type = \"local\"`), and on nothing else yet; where there is one, name it by `--source`",
-            source.name,
-            source.type_name()
-        )));
-    };
-    let Some(log) = Log::look(path)? else {
-        return Ok(Vec::new());
-    };
-    let Some(topic) = log.topic(topic)? else {
-        return Ok(Vec::new());
-    };
-    (0..topic.partitions())
-        .map(|number| {
-            let bounds = log.bounds(&topic, number)?;
-            Ok((number, topic.partition_name(number), bounds.last))
-        })
-        .collect()
-}
-
-/// Last positions by name.
+/// Where each partition's part ends: the position that comes behind it.
 pub(super) fn ends(chosen: &[Chosen<'_>]) -> BTreeMap<PartitionName, u64> {
     let mut all = BTreeMap::new();
     for (source, extent) in chosen {
-        let SourceKind::Local { topic, .. } = &source.kind else {
-            continue;
-        };
-        if let Extent::UpTo(ends) = extent {
-            let named = ends.iter().map(|(number, end)| {
-                let name = PartitionName::new(&source.name, &format!("{topic}/{number}"));
-                (name, *end)
-            });
+        if let Extent::Before(ends) = extent {
+            let named = ends
+                .iter()
+                .map(|(partition, end)| (PartitionName::new(&source.name, partition), *end));
             all.extend(named);
         }
     }

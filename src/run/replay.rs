@@ -5,16 +5,19 @@
 use super::{
     MachineClock, RunError, Selection,
     stores::replay_store,
-    worker::{Build, Sources, Worker, one_name, settings},
+    worker::{Build, Sources, Worker, one_name, remote, settings},
 };
 use crate::{
-    config::{Config, SourceConfig, SourceKind, StoreKind, Then},
+    config::{Config, SourceKind, StoreKind, Then},
     handler::Target,
     processor::Clock as _,
     record::PartitionName,
-    source::local::{
-        self, Extent, LocalSource,
-        lock::{Lock, LockError},
+    source::{
+        Extent,
+        local::{
+            self, LocalSource,
+            lock::{Lock, LockError},
+        },
     },
     store::{Ownership, Store, WorkerId, memory::Memory},
 };
@@ -34,8 +37,6 @@ pub(crate) fn namespace(app: &str) -> String {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Span {
     pub(crate) name: PartitionName,
-    /// The partition's number in its topic.
-    pub(crate) number: u32,
     /// First and last position, both included.
     pub(crate) first: u64,
     pub(crate) last: u64,
@@ -57,8 +58,9 @@ pub(crate) struct Replay {
 /// What a replay holds for as long as it runs.
 pub(crate) struct Locks {
     worker: WorkerId,
-    /// One replay at a time, and a proof that the one before it is dead.
-    replay: Arc<Lock>,
+    /// One replay at a time, and a proof that the one before it is dead. `None` where all is remote: there
+    /// the claims in the replays' namespace say it, as they do between workers.
+    replay: Option<Arc<Lock>>,
     /// The app's own, so that no worker runs meanwhile; none alongside.
     app: Vec<Arc<Lock>>,
 }
@@ -72,13 +74,18 @@ impl Locks {
     ) -> Result<Self, RunError> {
         let worker = WorkerId(Uuid::new_v4());
         let mut files: BTreeMap<PathBuf, Arc<Lock>> = BTreeMap::new();
-        for source in selection.sources(config)? {
+        let meant = selection.sources(config)?;
+        for source in meant.into_iter().filter(|_| !alongside) {
             let SourceKind::Local { path, .. } = &source.kind else {
+                #[cfg(feature = "kafka")]
+                super::kafka::unattended(
+                    config,
+                    source,
+                    None,
+                    "or replay beside them with `--alongside`, in no order to what they do",
+                )?;
                 continue;
             };
-            if alongside {
-                continue;
-            }
             if let Entry::Vacant(free) = files.entry(one_name(path)) {
                 let taken = Lock::acquire(path, &config.app, worker.0);
                 let lock = taken.map_err(|error| {
@@ -89,22 +96,28 @@ impl Locks {
                 free.insert(Arc::new(lock));
             }
         }
-        let taken = Lock::acquire(lock_path(config)?, &namespace(&config.app), worker.0);
-        let lock = taken.map_err(|error| {
-            or_else(error, |error| {
-                format!("another replay is under way, and there is one at a time: {error}")
-            })
-        })?;
+        let replay = match lock_path(config) {
+            None => None,
+            Some(path) => {
+                let taken = Lock::acquire(path, &namespace(&config.app), worker.0);
+                let lock = taken.map_err(|error| {
+                    or_else(error, |error| {
+                        format!("another replay is under way, and there is one at a time: {error}")
+                    })
+                })?;
+                Some(Arc::new(lock))
+            }
+        };
         Ok(Self {
             worker,
-            replay: Arc::new(lock),
+            replay,
             app: files.into_values().collect(),
         })
     }
 
     /// While it is held no other replay begins, also behind the end of this one's worker.
-    pub(crate) fn guard(&self) -> Arc<Lock> {
-        Arc::clone(&self.replay)
+    pub(crate) fn guard(&self) -> Option<Arc<Lock>> {
+        self.replay.clone()
     }
 }
 
@@ -120,37 +133,20 @@ fn or_else(error: LockError, say: impl FnOnce(&LockError) -> String) -> RunError
     }
 }
 
-/// The configuration's local sources that spans are of, with their files.
-fn sources<'a>(
-    config: &'a Config,
-    spans: &'a [Span],
-) -> impl Iterator<Item = (&'a SourceConfig, &'a PathBuf)> {
-    let read = |source: &&SourceConfig| spans.iter().any(|s| *s.name.source == *source.name);
-    let sources = config.sources.iter().filter(read);
-    sources.filter_map(|source| match &source.kind {
-        SourceKind::Local { path, .. } => Some((source, path)),
-        SourceKind::Kafka { .. } | SourceKind::Kinesis { .. } | SourceKind::Sqs { .. } => None,
-    })
-}
-
-/// Whose lock is taken: one file on the machine of the log, whatever the replay is for.
-fn lock_path(config: &Config) -> Result<&Path, RunError> {
+/// Whose lock is taken: one file on the machine of store or log, whatever the replay is for.
+fn lock_path(config: &Config) -> Option<&Path> {
     match &config.store.kind {
-        StoreKind::Local { path } => Ok(path),
-        StoreKind::Dynamodb { .. } => { &config.sources }
-            .iter()
-            .find_map(|source| match &source.kind {
-                SourceKind::Local { path, .. } => Some(path.as_path()),
-                SourceKind::Kafka { .. } | SourceKind::Kinesis { .. } | SourceKind::Sqs { .. } => {
-                    None
-                }
-            })
-            .ok_or_else(|| {
-                RunError::Selection(
-                    "no source is an embedded log: there is nothing that a replay could read"
-                        .to_owned(),
-                )
-            }),
+        StoreKind::Local { path } => Some(path),
+        StoreKind::Dynamodb { .. } => {
+            { &config.sources }
+                .iter()
+                .find_map(|source| match &source.kind {
+                    SourceKind::Local { path, .. } => Some(path.as_path()),
+                    SourceKind::Kafka { .. }
+                    | SourceKind::Kinesis { .. }
+                    | SourceKind::Sqs { .. } => None,
+                })
+        }
     }
 }
 
@@ -170,13 +166,17 @@ impl Worker {
             replay: own,
             mut app,
         } = locks;
-        let sources = readers(config, replay, &own);
-        app.push(own);
+        let sources = readers(config, replay, own.as_ref())?;
+        app.extend(own);
         let shared = app.iter().map(|lock| lock.share());
         target.share(shared.collect::<Result<_, _>>()?);
         let mut settings = config.settings();
         settings.until_idle = true;
         settings.failure.then = Then::Stop;
+        #[cfg(feature = "kafka")]
+        {
+            settings.memory = super::kafka::memory_left(config, settings.memory);
+        }
         let build = Build {
             worker,
             settings,
@@ -189,30 +189,47 @@ impl Worker {
     }
 }
 
-fn readers(config: &Config, replay: &Replay, lock: &Arc<Lock>) -> Sources {
+fn readers(
+    config: &Config,
+    replay: &Replay,
+    lock: Option<&Arc<Lock>>,
+) -> Result<Sources, RunError> {
     let mut readers: Sources = Vec::new();
-    for (source, path) in sources(config, &replay.spans) {
-        let SourceKind::Local {
-            topic, retention, ..
-        } = &source.kind
-        else {
-            continue;
-        };
+    for source in &config.sources {
         let own = { &replay.spans }
             .iter()
             .filter(|span| *span.name.source == *source.name);
-        let settings = local::Settings {
-            app: namespace(&config.app),
-            extent: Extent::Apart {
-                ranges: own.map(|s| (s.number, (s.first, s.last))).collect(),
-                key: replay.key.clone(),
-            },
-            ..settings(config, source, path, topic, *retention)
+        let ranges: BTreeMap<_, _> = own
+            .map(|span| (Arc::clone(&span.name.partition), (span.first, span.last)))
+            .collect();
+        if ranges.is_empty() {
+            continue;
+        }
+        let extent = Extent::Apart {
+            ranges,
+            key: replay.key.clone(),
         };
-        let reader = LocalSource::new(settings, Arc::clone(lock));
-        readers.push((source.name.as_str().into(), Box::new(reader)));
+        let reader = match (&source.kind, lock) {
+            (
+                SourceKind::Local {
+                    path,
+                    topic,
+                    retention,
+                },
+                Some(lock),
+            ) => {
+                let settings = local::Settings {
+                    app: namespace(&config.app),
+                    extent,
+                    ..settings(config, source, path, topic, *retention)
+                };
+                Box::new(LocalSource::new(settings, Arc::clone(lock)))
+            }
+            _ => remote(config, source, extent)?,
+        };
+        readers.push((source.name.as_str().into(), reader));
     }
-    readers
+    Ok(readers)
 }
 
 fn store(config: &Config, replay: &Replay) -> Result<Arc<dyn Store>, RunError> {

@@ -12,10 +12,8 @@ use crate::{
     processor::{Outcome, Parts, Processor, Report, Settings, Stop},
     record::PartitionName,
     source::{
-        Source,
-        local::{
-            self, Extent, LocalSource, dead_letter::LocalDeadLetter, lock::Lock, log::LogError,
-        },
+        Extent, Source,
+        local::{self, LocalSource, dead_letter::LocalDeadLetter, lock::Lock, log::LogError},
     },
     sqlite::{self, Access},
     store::{Store, WorkerId},
@@ -58,7 +56,18 @@ impl Worker {
                 .iter()
                 .map(|source| (source, Extent::Everything))
                 .collect(),
-            Some(selection) => selection.choose(config)?,
+            Some(selection) => {
+                #[cfg(feature = "kafka")]
+                for source in selection.sources(config)? {
+                    super::kafka::unattended(
+                        config,
+                        source,
+                        None,
+                        "they do what a recovery does, and go on",
+                    )?;
+                }
+                selection.choose(config)?
+            }
         };
         let ends = recover::ends(&chosen);
         let (sources, locks) = sources(config, chosen, options, worker)?;
@@ -133,7 +142,7 @@ impl Worker {
         })
     }
 
-    /// Of a recovery: the partitions that it works on, each with the position where it ends.
+    /// Of a recovery: the partitions that it works on, each with the position before which it ends.
     #[cfg_attr(
         not(feature = "cli"),
         expect(dead_code, reason = "only the command line tells of them")
@@ -225,7 +234,7 @@ fn sources(
             retention,
         } = &source.kind
         else {
-            sources.push((source.name.as_str().into(), remote(config, source)?));
+            sources.push((source.name.as_str().into(), remote(config, source, extent)?));
             continue;
         };
         let settings = local::Settings {
@@ -257,13 +266,18 @@ fn sources(
 }
 
 /// A source that is not an embedded log.
-fn remote(config: &Config, source: &SourceConfig) -> Result<Box<dyn Source>, RunError> {
+pub(super) fn remote(
+    config: &Config,
+    source: &SourceConfig,
+    extent: Extent,
+) -> Result<Box<dyn Source>, RunError> {
     #[cfg(feature = "kafka")]
     if let Some(settings) = super::kafka::settings(config, source)? {
+        let settings = crate::source::kafka::Settings { extent, ..settings };
         return Ok(Box::new(crate::source::kafka::KafkaSource::new(settings)));
     }
     #[cfg(not(feature = "kafka"))]
-    let _ = config;
+    let _ = (config, extent);
     Err(RunError::NotBuilt {
         what: "sources",
         feature: source.type_name(),

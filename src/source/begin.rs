@@ -35,7 +35,7 @@ impl OnGap {
     ///
     /// # Errors
     /// When gaps are refused.
-    pub(super) fn go_on(
+    pub(crate) fn go_on(
         self,
         first: u64,
         next: u64,

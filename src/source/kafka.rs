@@ -1,10 +1,11 @@
-//! Kafka: a member of a consumer group that reads what the store's checkpoint does not settle.
+//! Kafka: a member of a consumer group that reads what the store's checkpoint does not settle; or, for a
+//! recovery or a replay, a reader of partitions that are named.
 //!
 //! One thread polls librdkafka (`member`): it hands over records, answers the group, and mirrors the
 //! durable frontier to the group's offsets, for lag tools. What it must ask and wait for (`cluster`), a
 //! thread beside it asks (`looker`). Where reading begins is decided in `place`.
 
-use super::{OnGap, Ports, Source, SourceError, StartAt};
+use super::{Extent, OnGap, Ports, Source, SourceError, StartAt};
 use crate::{checkpoint::Checkpoint, record::LaneOrder};
 use futures_util::future::BoxFuture;
 use std::{collections::BTreeMap, sync::Arc};
@@ -18,6 +19,7 @@ pub mod dead_letter;
 mod fetch;
 mod looker;
 mod member;
+pub mod offset_map;
 mod place;
 mod properties;
 mod reading;
@@ -54,15 +56,19 @@ pub struct Settings {
     pub store_is_shared: bool,
     /// What librdkafka's queue of fetched records may hold, in bytes.
     pub queue_bytes: u64,
+    /// Which partitions: those that the group gives us, or, without being a member of it, those that are
+    /// named.
+    pub extent: Extent,
 }
 
-/// A member of a group.
+/// A member of a group, or a reader of named partitions.
 pub struct KafkaSource {
     settings: Settings,
 }
 
 impl KafkaSource {
-    /// A reader of `settings.topics`. It joins the group once it is served.
+    /// A reader of `settings.topics`. It joins the group once it is served, unless `settings.extent` names
+    /// partitions.
     pub fn new(settings: Settings) -> Self {
         Self { settings }
     }

@@ -3,13 +3,12 @@
 //! [`put::put`] appends, [`LocalSource`] reads, [`lock::Lock`] lets one `run` at a time of an app do
 //! so, [`log::Log`] is what they stand on.
 
-pub use super::{OnGap, StartAt};
+pub use super::{Extent, OnGap, StartAt};
 use super::{Ports, Source, SourceError};
 use crate::record::LaneOrder;
 use futures_util::future::BoxFuture;
 use lock::Lock;
 use std::{
-    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, mpsc},
     time::Duration,
@@ -45,65 +44,6 @@ pub struct Settings {
     pub retention: Option<Duration>,
     /// What of the topic.
     pub extent: Extent,
-}
-
-/// What of a topic is read.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub enum Extent {
-    /// All that it holds, and what comes.
-    #[default]
-    Everything,
-    /// These partitions, by number, each up to and with a position. The others are left to nobody, and
-    /// what comes later is left to the next reader.
-    UpTo(BTreeMap<u32, u64>),
-    /// Apart from the app's own reading: nobody is registered as a reader, and nothing is removed.
-    /// Where there is a checkpoint it says how far the range was read before.
-    Apart {
-        /// First and last position by partition, both included.
-        ranges: BTreeMap<u32, (u64, u64)>,
-        /// Only records of this key; all others are passed over.
-        key: Option<Vec<u8>>,
-    },
-}
-
-impl Extent {
-    fn has(&self, partition: u32) -> bool {
-        match self {
-            Self::Everything => true,
-            Self::UpTo(ends) => ends.contains_key(&partition),
-            Self::Apart { ranges, .. } => ranges.contains_key(&partition),
-        }
-    }
-
-    /// Where reading ends in a partition whose log ends at `last`.
-    fn end(&self, partition: u32, last: u64) -> u64 {
-        let end = match self {
-            Self::Everything => None,
-            Self::UpTo(ends) => ends.get(&partition).copied(),
-            Self::Apart { ranges, .. } => ranges.get(&partition).map(|(_, end)| *end),
-        };
-        end.map_or(last, |end| end.min(last))
-    }
-
-    /// Where reading begins without a checkpoint; `None`: as [`Settings::start`] says.
-    fn first(&self, partition: u32) -> Option<u64> {
-        match self {
-            Self::Everything | Self::UpTo(_) => None,
-            Self::Apart { ranges, .. } => ranges.get(&partition).map(|(first, _)| *first),
-        }
-    }
-
-    /// The one key that is read.
-    fn key(&self) -> Option<&[u8]> {
-        match self {
-            Self::Everything | Self::UpTo(_) => None,
-            Self::Apart { key, .. } => key.as_deref(),
-        }
-    }
-
-    fn is_apart(&self) -> bool {
-        matches!(self, Self::Apart { .. })
-    }
 }
 
 /// Reads a topic.

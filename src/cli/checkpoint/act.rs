@@ -3,7 +3,7 @@
 use super::{
     document::{CheckpointView, ResumeView, lane_name},
     export::chain,
-    log::LocalLog,
+    log::ReadLog,
     rewind::How,
     view::{owner_of, settled},
 };
@@ -38,7 +38,7 @@ const AGAIN: Duration = Duration::from_millis(5);
 pub(super) struct Act<'a> {
     pub(super) store: &'a dyn Store,
     pub(super) name: PartitionName,
-    pub(super) log: Option<LocalLog>,
+    pub(super) log: Option<ReadLog>,
     pub(super) verb: RewindVerb,
     /// As it was said.
     pub(super) to: String,
@@ -101,7 +101,7 @@ struct Lane {
 
 impl Act<'_> {
     /// Does it, or says what it would do.
-    pub(super) async fn run(&mut self, goal: &Goal) -> Result<(), CommandError> {
+    pub(super) async fn run(&self, goal: &Goal) -> Result<(), CommandError> {
         let content = Uuid::new_v4().into_bytes();
         for _ in 0..TRIES {
             let draft = self.draft(goal).await?;
@@ -111,7 +111,7 @@ impl Act<'_> {
                 }
                 return self.tell(&draft).await;
             }
-            if let Some(log) = &mut self.log {
+            if let Some(log) = &self.log {
                 log.hold(&draft.plan.checkpoint)?;
             }
             let rewind = Rewind {
@@ -131,7 +131,7 @@ impl Act<'_> {
             match self.store.rewind(&self.name, read, &rewind).await {
                 Ok(_) => {
                     // The owner may have registered its frontier until it was fenced.
-                    if let Some(log) = &mut self.log {
+                    if let Some(log) = &self.log {
                         log.hold(&draft.plan.checkpoint)?;
                     }
                     return self.tell(&draft).await;
@@ -170,11 +170,18 @@ impl Act<'_> {
         let plan = rewind::plan(&now, &standing, &goal.target, chains, forward)
             .map_err(|error| self.refused(&error))?;
         let former = { found.as_ref() }.map(|found| found.generation);
+        // Of a store that is new to the group, a checkpoint older than what the group has told runs records
+        // again as a rewind does.
+        let is_older = match &self.log {
+            Some(log) if known.is_none() => log.is_ahead_of(&plan.checkpoint)?,
+            Some(_) | None => false,
+        };
         let generation = match former {
             Some(former) if known.is_some() => goal.generation.max(former).saturating_add(1),
             Some(former) => goal.generation.max(former),
             None => goal.generation,
         };
+        let generation = generation + u64::from(is_older);
         let epoch = { found.as_ref() }.map_or(1, |found| found.epoch + 1);
         let (lanes, restored) = changes(&items, &plan, goal, epoch);
         Ok(Draft {
@@ -261,7 +268,8 @@ impl Act<'_> {
             } else {
                 ("is", "ends", "goes")
             };
-            let then = if self.log.is_some() {
+            let is_given_out = self.log.as_ref().is_none_or(|log| log.is_given_out);
+            let then = if !is_given_out {
                 format!("{ends} with exit code 4; start `lanekeeper run` again then")
             } else {
                 // Whose partitions a group gives out.

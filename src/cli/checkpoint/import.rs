@@ -4,7 +4,7 @@ use super::{
     Place,
     act::{Act, Goal},
     document::{CheckpointView, Document, Exported, ExportedLane, FORMAT, ResumeView},
-    log::LocalLog,
+    log::ReadLog,
     rewind::How,
 };
 use crate::{
@@ -30,13 +30,20 @@ use std::{
 #[derive(Args)]
 pub(super) struct ImportArguments {
     /// An export; `-` is standard input.
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "from_group")]
+    file: Option<PathBuf>,
+    /// Take over what this consumer group has committed, by default that of the source: its offsets, and
+    /// the offset maps that Parallel Consumer writes beside them.
+    #[arg(long, value_name = "GROUP", num_args = 0..=1, default_missing_value = "", conflicts_with = "file")]
+    from_group: Option<String>,
+    /// With --from-group: leave offset maps out, so that what was done above an offset runs again.
+    #[arg(long, requires = "from_group")]
+    without_maps: bool,
     #[command(flatten)]
-    place: Place,
+    pub(super) place: Place,
     /// Also where the export settles what is not settled here: that never runs.
     #[arg(long)]
-    skip_unsettled: bool,
+    pub(super) skip_unsettled: bool,
     #[command(flatten)]
     pub(super) how: How,
 }
@@ -46,16 +53,21 @@ pub(super) async fn run(
     store: &dyn Store,
     arguments: &ImportArguments,
 ) -> Result<(), CommandError> {
-    let document = read(config, &arguments.file)?;
+    let file = match (&arguments.from_group, &arguments.file) {
+        (Some(group), _) => return import_group(config, store, arguments, group).await,
+        (None, Some(file)) => file,
+        // The arguments are not taken then.
+        (None, None) => return Ok(()),
+    };
+    let document = read(config, file)?;
     let mut acts = Vec::new();
     for exported in &document.partitions {
         let name = PartitionName::new(&exported.source, &exported.partition);
         if !arguments.place.has(&name) {
             continue;
         }
-        let refused = |why: String| {
-            CommandError::Usage(format!("`{}`, {name}: {why}", arguments.file.display()))
-        };
+        let refused =
+            |why: String| CommandError::Usage(format!("`{}`, {name}: {why}", file.display()));
         let Some(view) = &exported.checkpoint else {
             output::note(&format!("{name}: nothing was committed there: left out"));
             continue;
@@ -69,14 +81,18 @@ pub(super) async fn run(
                 .map_err(refused)?,
             forward: arguments.skip_unsettled,
         };
-        let log = LocalLog::of(config, &name)?;
-        if let (Some(log), Some(there)) = (&log, &view.incarnation)
-            && *there != log.incarnation()
+        let log = ReadLog::of(config, &name)?;
+        let here = match &log {
+            Some(log) => log.identity()?,
+            None => None,
+        };
+        if let (Some(here), Some(there)) = (&here, &view.incarnation)
+            && there != here
         {
             return Err(refused(format!(
                 "it is of log `{}`, and the log here is `{}`: positions of one say nothing of the other; bring the log's file along, or begin with `start`",
                 shown(there),
-                log.incarnation()
+                here
             )));
         }
         acts.push((name, log, goal));
@@ -84,18 +100,67 @@ pub(super) async fn run(
     if acts.is_empty() {
         return Err(CommandError::Usage(format!(
             "`{}` holds no checkpoint{} to import",
-            arguments.file.display(),
+            file.display(),
             arguments.place.text()
         )));
     }
     for (name, log, goal) in acts {
-        let mut act = Act {
+        let act = Act {
             store,
             name,
             log,
             verb: RewindVerb::Import,
-            to: format!("{} of {}", arguments.file.display(), document.at),
+            to: format!("{} of {}", file.display(), document.at),
             how: &arguments.how,
+        };
+        act.run(&goal).await?;
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "kafka"))]
+#[expect(clippy::unused_async, reason = "as the one with Kafka")]
+async fn import_group(
+    _: &Config,
+    _: &dyn Store,
+    _: &ImportArguments,
+    _: &str,
+) -> Result<(), CommandError> {
+    Err(CommandError::Run(crate::run::RunError::NotBuilt {
+        what: "--from-group",
+        feature: "kafka",
+    }))
+}
+
+/// Takes over what a consumer group has committed.
+#[cfg(feature = "kafka")]
+async fn import_group(
+    config: &Config,
+    store: &dyn Store,
+    arguments: &ImportArguments,
+    group: &str,
+) -> Result<(), CommandError> {
+    let asked = super::from_group::Asked {
+        group: Some(group).filter(|group| !group.is_empty()),
+        place: &arguments.place,
+        with_maps: !arguments.without_maps,
+        is_dry: arguments.how.dry_run,
+    };
+    let found = asked.look(config)?;
+    for taken in found {
+        let act = Act {
+            store,
+            log: ReadLog::of(config, &taken.name)?,
+            name: taken.name,
+            verb: RewindVerb::Import,
+            to: taken.to,
+            how: &arguments.how,
+        };
+        let goal = Goal {
+            target: Target::Checkpoint(taken.checkpoint),
+            generation: 0,
+            stopped: Vec::new(),
+            forward: arguments.skip_unsettled,
         };
         act.run(&goal).await?;
     }

@@ -3,7 +3,7 @@
 use super::{
     Place,
     act::{Act, Goal},
-    log::LocalLog,
+    log::ReadLog,
 };
 use crate::{
     checkpoint::rewind::{Chains, Target},
@@ -73,7 +73,7 @@ pub(super) async fn run(
     arguments: &RewindArguments,
 ) -> Result<(), CommandError> {
     let name = arguments.place.find_one(store).await?;
-    let log = LocalLog::of(config, &name)?;
+    let log = ReadLog::of(config, &name)?;
     let target = target(store, &name, log.as_ref(), &arguments.to).await?;
     let goal = Goal {
         target,
@@ -81,7 +81,7 @@ pub(super) async fn run(
         stopped: Vec::new(),
         forward: false,
     };
-    let mut act = Act {
+    let act = Act {
         store,
         name,
         log,
@@ -96,7 +96,7 @@ pub(super) async fn run(
 async fn target(
     store: &dyn Store,
     name: &PartitionName,
-    log: Option<&LocalLog>,
+    log: Option<&ReadLog>,
     to: &When,
 ) -> Result<Target, CommandError> {
     match to {
@@ -107,7 +107,7 @@ async fn target(
         When::Time(time) => {
             let Some(log) = log else {
                 return Err(CommandError::Usage(format!(
-                    "{name}: only embedded logs are asked for the time of a record: name a position, or `history:TIME`"
+                    "{name}: its source cannot be asked for the time of a record: name a position, or `history:TIME`"
                 )));
             };
             let found = log.position_at(time.as_millisecond())?;

@@ -1,15 +1,14 @@
 //! What a replay would run, counted from the log; nothing is called.
 
 use super::super::{
-    exit::{CommandError, log_error},
+    exit::CommandError,
     output::{self, moment, shown, table},
     view::{KeyView, records},
 };
 use crate::{
-    config::{Config, SourceKind},
+    config::Config,
     record::LaneKey,
-    run::Span,
-    source::local::log::{Log, LogError},
+    run::{PartitionLog, RunError, Selection, Span},
 };
 use serde::Serialize;
 use std::collections::HashMap;
@@ -19,9 +18,6 @@ const SHOWN_MAX: usize = 20;
 
 /// Most keys of the document.
 const KEYS_MAX: usize = 10_000;
-
-/// Records read at a time.
-const READ_MAX: usize = 10_000;
 
 /// The document.
 #[derive(Serialize)]
@@ -48,8 +44,17 @@ struct PartitionView {
 #[derive(Clone, Serialize)]
 struct EndView {
     position: String,
-    /// When it was put.
-    at: String,
+    /// When it was put; `null`: the log does not say.
+    at: Option<String>,
+}
+
+impl EndView {
+    fn text(&self) -> String {
+        match &self.at {
+            Some(at) => format!("{} of {at}", self.position),
+            None => self.position.clone(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -69,9 +74,12 @@ pub(super) fn run(
 ) -> Result<(), CommandError> {
     let mut keys = Counts::new();
     let mut partitions = Vec::new();
-    for span in spans {
-        let counted = count(config, span, key, &mut keys);
-        partitions.extend(counted.map_err(|e| log_error(&e, e.to_string()))?);
+    for (_, logs) in Selection::default().logs(config)? {
+        for log in logs {
+            for span in spans.iter().filter(|span| span.name == *log.name()) {
+                partitions.extend(count(&*log, span, key, &mut keys)?);
+            }
+        }
     }
     let mut keys: Vec<(LaneKey, u64)> = keys
         .into_iter()
@@ -99,49 +107,28 @@ pub(super) fn run(
 }
 
 fn count(
-    config: &Config,
+    log: &dyn PartitionLog,
     span: &Span,
     key: Option<&[u8]>,
     keys: &mut Counts,
-) -> Result<Option<PartitionView>, LogError> {
-    let source = { &config.sources }
-        .iter()
-        .find(|source| *source.name == *span.name.source);
-    let Some(SourceKind::Local { path, topic, .. }) = source.map(|source| &source.kind) else {
-        return Ok(None);
-    };
-    let Some(log) = Log::look(path)? else {
-        return Ok(None);
-    };
-    let Some(topic) = log.topic(topic)? else {
-        return Ok(None);
-    };
-    let mut next = span.first;
+) -> Result<Option<PartitionView>, RunError> {
     let (mut found, mut ends) = (0, None);
-    loop {
-        let from = next;
-        log.read(&topic, span.number, (from, span.last), READ_MAX, |record| {
-            next = record.position + 1;
-            if key.is_some_and(|key| record.key != Some(key)) {
-                return true;
-            }
-            found += 1;
-            match keys.get_mut(&record.key.map(<[u8]>::to_vec)) {
-                Some(count) => *count += 1,
-                None => drop(keys.insert(record.key.map(<[u8]>::to_vec), 1)),
-            }
-            let end = (record.position, record.timestamp);
-            let (_, last) = ends.get_or_insert((end, end));
-            *last = end;
-            true
-        })?;
-        if next == from || next > span.last {
-            break;
+    log.read((span.first, span.last), &mut |record| {
+        if key.is_some_and(|key| record.key != Some(key)) {
+            return;
         }
-    }
-    let end = |(position, timestamp): (u64, i64)| EndView {
+        found += 1;
+        match keys.get_mut(&record.key.map(<[u8]>::to_vec)) {
+            Some(count) => *count += 1,
+            None => drop(keys.insert(record.key.map(<[u8]>::to_vec), 1)),
+        }
+        let end = (record.position, record.timestamp);
+        let (_, last) = ends.get_or_insert((end, end));
+        *last = end;
+    })?;
+    let end = |(position, timestamp): (u64, Option<i64>)| EndView {
         position: position.to_string(),
-        at: moment(timestamp),
+        at: timestamp.map(moment),
     };
     Ok(ends.map(|(first, last)| PartitionView {
         source: span.name.source.to_string(),
@@ -161,8 +148,8 @@ fn text(total: u64, partitions: &[PartitionView], keys: &[(LaneKey, u64)]) -> St
         vec![
             format!("{}/{}", p.source, p.partition),
             p.records.to_string(),
-            format!("{} of {}", p.first.position, p.first.at),
-            format!("{} of {}", p.last.position, p.last.at),
+            p.first.text(),
+            p.last.text(),
         ]
     };
     let rows: Vec<_> = partitions.iter().map(row).collect();

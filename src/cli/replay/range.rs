@@ -1,19 +1,15 @@
 //! From what an operator names to positions: which part of each partition runs again.
 
 use super::super::{
-    exit::{CommandError, log_error},
+    exit::CommandError,
     output::{self, shown},
     when::{When, stood_at},
 };
 use crate::{
     checkpoint::Checkpoint,
-    config::{Config, OnGap, SourceConfig, SourceKind},
-    record::PartitionName,
-    run::{Selection, Span},
-    source::local::{
-        log::{Bounds, Log, LogError, Topic},
-        put::partition_of,
-    },
+    config::{Config, OnGap, SourceConfig},
+    position::Position,
+    run::{Held, PartitionLog, RunError, Selection, Span},
     store::Store,
 };
 use partitions::Resume;
@@ -28,11 +24,8 @@ pub(super) struct Asked<'a> {
 
 /// One partition that is looked at.
 struct Place<'a> {
-    name: PartitionName,
-    number: u32,
-    log: &'a Log,
-    topic: &'a Topic,
-    bounds: Bounds,
+    log: &'a dyn PartitionLog,
+    held: Held,
     source: &'a SourceConfig,
 }
 
@@ -45,24 +38,18 @@ pub(super) async fn resolve(
 ) -> Result<Vec<Span>, CommandError> {
     let mut spans = Vec::new();
     let mut partitions = 0;
-    for (source, _) in asked.selection.choose(config)? {
-        let SourceKind::Local { path, topic, .. } = &source.kind else {
-            continue;
-        };
-        let Some(log) = Log::look(path).map_err(failed)? else {
-            continue;
-        };
-        let Some(topic) = log.topic(topic).map_err(failed)? else {
-            continue;
-        };
-        for number in numbers(&topic, asked)? {
+    for (source, mut logs) in asked.selection.logs(config)? {
+        if let Some(key) = asked.key {
+            logs.retain(|log| log.may_hold(key.as_bytes()));
+            if logs.is_empty() && asked.selection.partition.is_some() {
+                return Err(elsewhere(config, asked, key)?);
+            }
+        }
+        for log in &logs {
             partitions += 1;
             let place = Place {
-                name: PartitionName::new(&source.name, &topic.partition_name(number)),
-                bounds: log.bounds(&topic, number).map_err(failed)?,
-                log: &log,
-                topic: &topic,
-                number,
+                log: &**log,
+                held: log.held()?,
                 source,
             };
             spans.extend(span(&place, store, asked).await?);
@@ -77,30 +64,21 @@ pub(super) async fn resolve(
     Ok(spans)
 }
 
-fn failed(error: LogError) -> CommandError {
-    let message = error.to_string();
-    log_error(&error, message)
-}
-
-/// The partitions of a topic that are meant; a key has one.
-fn numbers(topic: &Topic, asked: &Asked<'_>) -> Result<Vec<u32>, CommandError> {
-    let all = 0..topic.partitions();
-    let of_key = asked
-        .key
-        .map(|key| (key, partition_of(Some(key.as_bytes()), topic.partitions())));
-    let wanted = asked.selection.partition.as_deref();
-    let named = |n: &u32| wanted.is_none_or(|wanted| topic.partition_name(*n) == wanted);
-    let Some((key, of_key)) = of_key else {
-        return Ok(all.filter(named).collect());
+/// The key's records are in another partition than the one that was named.
+fn elsewhere(config: &Config, asked: &Asked<'_>, key: &str) -> Result<CommandError, RunError> {
+    let all = Selection {
+        partition: None,
+        ..asked.selection.clone()
     };
-    if named(&of_key) {
-        return Ok(vec![of_key]);
-    }
-    Err(CommandError::Usage(format!(
-        "records of key `{}` are in partition `{}`, not in `{}`: leave `--partition` out",
+    let all = all.logs(config)?;
+    let mut logs = all.iter().flat_map(|(_, logs)| logs);
+    let holder = logs.find(|log| log.may_hold(key.as_bytes()));
+    let there = holder.map_or_else(String::new, |log| log.name().partition.to_string());
+    let named = asked.selection.partition.as_deref().unwrap_or_default();
+    Ok(CommandError::Usage(format!(
+        "records of key `{}` are in partition `{there}`, not in `{}`: leave `--partition` out",
         shown(key),
-        topic.partition_name(of_key),
-        shown(wanted.unwrap_or_default())
+        shown(named)
     )))
 }
 
@@ -109,42 +87,42 @@ async fn span(
     store: Option<&dyn Store>,
     asked: &Asked<'_>,
 ) -> Result<Option<Span>, CommandError> {
-    let bounds = &place.bounds;
-    if bounds.last == 0 {
+    let (origin, held) = (place.log.origin(), &place.held);
+    let Some(end) = held.next.checked_sub(1).filter(|last| *last >= origin) else {
         return Ok(None);
-    }
+    };
     let first = match asked.from {
-        When::Position(position) => offset(place, position)?.max(1),
-        When::Time(time) => position_at(place, time.as_millisecond())?,
-        When::Checkpoint | When::History(_) => frontier(place, store, asked.from).await? + 1,
+        When::Position(position) => offset(place, position)?.max(origin),
+        When::Time(time) => place.log.at_time(time.as_millisecond())?,
+        When::Checkpoint | When::History(_) => unsettled(place, store, asked.from).await?,
     };
-    let last = match asked.to {
-        None => bounds.last,
-        Some(When::Position(position)) => offset(place, position)?,
-        Some(When::Time(time)) => position_at(place, time.as_millisecond())?.saturating_sub(1),
-        Some(when @ (When::Checkpoint | When::History(_))) => frontier(place, store, when).await?,
+    let before = match asked.to {
+        None => held.next,
+        Some(When::Position(position)) => offset(place, position)? + 1,
+        Some(When::Time(time)) => place.log.at_time(time.as_millisecond())?,
+        Some(when @ (When::Checkpoint | When::History(_))) => unsettled(place, store, when).await?,
     };
-    let both = matches!(
-        (asked.from, asked.to),
-        (When::Position(_), Some(When::Position(_)))
-    );
-    if both && first > last {
+    if let (When::Position(_), Some(When::Position(last))) = (asked.from, asked.to)
+        && first >= before
+    {
         return Err(CommandError::Usage(format!(
             "`--from {first}` is behind `--to {last}`: the range is empty"
         )));
     }
+    let Some(last) = before.checked_sub(1) else {
+        return Ok(None);
+    };
     let Some(first) = retained(place, first, last)? else {
         return Ok(None);
     };
     let owner = match store {
         None => None,
-        Some(store) => store.ownership(&place.name).await?,
+        Some(store) => store.ownership(place.log.name()).await?,
     };
     Ok(Some(Span {
-        name: place.name.clone(),
-        number: place.number,
+        name: place.log.name().clone(),
         first,
-        last: last.min(bounds.last),
+        last: last.min(end),
         generation: owner.map_or(0, |owner| owner.generation),
     })
     .filter(|span| span.first <= span.last))
@@ -152,15 +130,15 @@ async fn span(
 
 /// Where to begin, when retention may have removed what was asked for; `None`: nowhere.
 fn retained(place: &Place<'_>, first: u64, last: u64) -> Result<Option<u64>, CommandError> {
-    let kept = place.bounds.first;
+    let kept = place.held.first;
     if first >= kept || first > last {
         return Ok(Some(first));
     }
     let what = format!(
-        "`{}`: {first} to {} are asked for and gone: the log `{}` begins at {kept}",
-        place.name,
+        "`{}`: {first} to {} are asked for and gone: {} begins at {kept}",
+        place.log.name(),
         last.min(kept - 1),
-        place.log.path().display(),
+        place.log.describe(),
     );
     match place.source.on_gap {
         OnGap::Refuse => Err(CommandError::Usage(format!(
@@ -179,72 +157,67 @@ fn retained(place: &Place<'_>, first: u64, last: u64) -> Result<Option<u64>, Com
     }
 }
 
-fn offset(place: &Place<'_>, position: &crate::position::Position) -> Result<u64, CommandError> {
-    let end = place.bounds.last;
+fn offset(place: &Place<'_>, position: &Position) -> Result<u64, CommandError> {
+    let (origin, name) = (place.log.origin(), place.log.name());
+    let end = place.held.next.saturating_sub(1);
     match position.offset() {
         Some(offset) if offset <= end => Ok(offset),
         Some(offset) => Err(CommandError::Usage(format!(
-            "there is no position {offset} in `{}`: it ends at {end}",
-            place.name
+            "there is no position {offset} in `{name}`: it ends at {end}"
         ))),
         None => Err(CommandError::Usage(format!(
-            "`{position}` is no position of an embedded log: those of `{}` are 1 to {end}",
-            place.name
+            "`{position}` is no position of {}: those of `{name}` are {origin} to {end}",
+            place.log.describe()
         ))),
     }
 }
 
-fn position_at(place: &Place<'_>, at: i64) -> Result<u64, CommandError> {
-    let found = place.log.position_at(place.topic, place.number, at);
-    found.map_err(failed)
-}
-
-/// Position of the last record of the settled prefix, now or as it was; 0 before the first.
-async fn frontier(
+/// The first position that is not in the settled prefix, now or as it was.
+async fn unsettled(
     place: &Place<'_>,
     store: Option<&dyn Store>,
     when: &When,
 ) -> Result<u64, CommandError> {
-    let Some(store) = store else { return Ok(0) };
-    let Some(owner) = store.ownership(&place.name).await? else {
-        return Ok(0);
+    let (name, origin) = (place.log.name(), place.log.origin());
+    let Some(store) = store else {
+        return Ok(origin);
+    };
+    let Some(owner) = store.ownership(name).await? else {
+        return Ok(origin);
     };
     let When::History(time) = when else {
         return match &owner.checkpoint {
-            None => Ok(0),
-            Some(checkpoint) => settled(place, checkpoint),
+            None => Ok(origin),
+            Some(checkpoint) => behind(place, checkpoint),
         };
     };
-    let history = store.history(&place.name).await?;
+    let history = store.history(name).await?;
     match stood_at(&history, *time) {
-        Some((_, checkpoint)) => settled(place, checkpoint),
+        Some((_, checkpoint)) => behind(place, checkpoint),
         None => Err(CommandError::Usage(format!(
-            "no checkpoint of `{}` was kept until {time}: `lanekeeper checkpoint show` lists those that were",
-            place.name
+            "no checkpoint of `{name}` was kept until {time}: `lanekeeper checkpoint show` lists those that were"
         ))),
     }
 }
 
-fn settled(place: &Place<'_>, checkpoint: &Checkpoint) -> Result<u64, CommandError> {
-    let here = place.topic.id.to_string();
-    if let Some(there) = { &checkpoint.incarnation }
-        .as_ref()
-        .filter(|id| **id != here)
+fn behind(place: &Place<'_>, checkpoint: &Checkpoint) -> Result<u64, CommandError> {
+    let name = place.log.name();
+    if let (Some(there), Some(here)) = (&checkpoint.incarnation, place.log.identity()?)
+        && *there != here
     {
         return Err(CommandError::Usage(format!(
-            "the checkpoint of `{}` is of log `{there}`, and its topic is log `{here}`, made anew since: say `--from` and `--to` by time or position",
-            place.name
+            "the checkpoint of `{name}` is of log `{there}`, and its topic is log `{here}`, made anew since: say `--from` and `--to` by time or position"
         )));
     }
-    let frontier = match &checkpoint.resume {
-        Resume::Beginning => Some(0),
-        Resume::At(first) => first.offset().map(|first| first.saturating_sub(1)),
-        Resume::After(last) => last.offset(),
+    let next = match &checkpoint.resume {
+        Resume::Beginning => Some(place.log.origin()),
+        Resume::At(first) => first.offset(),
+        Resume::After(last) => last.offset().map(|last| last.saturating_add(1)),
     };
-    frontier.ok_or_else(|| {
+    next.ok_or_else(|| {
         CommandError::Usage(format!(
-            "the checkpoint of `{}` is at no position of an embedded log",
-            place.name
+            "the checkpoint of `{name}` is at no position of {}",
+            place.log.describe()
         ))
     })
 }

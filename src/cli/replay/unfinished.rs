@@ -46,7 +46,6 @@ pub(super) struct Arguments {
 struct SpanItem {
     source: String,
     partition: String,
-    number: u32,
     first: u64,
     last: u64,
 }
@@ -56,7 +55,6 @@ impl Unfinished {
         let item = |span: &Span| SpanItem {
             source: span.name.source.to_string(),
             partition: span.name.partition.to_string(),
-            number: span.number,
             first: span.first,
             last: span.last,
         };
@@ -141,7 +139,6 @@ impl Unfinished {
     pub(super) fn replay(&self) -> Replay {
         let span = |item: &SpanItem| Span {
             name: PartitionName::new(&item.source, &item.partition),
-            number: item.number,
             first: item.first,
             last: item.last,
             generation: 0,

@@ -23,6 +23,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+mod scan;
+pub use scan::Scanned;
+
 /// How long an answer may take.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
@@ -207,6 +210,32 @@ impl Cluster {
             let found = self.consumer.committed_offsets(list(places), ANSWER_MAX);
             self.listen();
             offsets(&found?)
+        });
+        found.map_err(|e| self.unanswered("the group's offsets", &e))
+    }
+
+    /// The same with the metadata that stand beside each offset.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn committed_with_metadata(
+        &self,
+        places: &[Place],
+    ) -> Result<BTreeMap<Place, (u64, String)>, ClusterError> {
+        let found = with_coordinator(|| {
+            let found = self.consumer.committed_offsets(list(places), ANSWER_MAX);
+            self.listen();
+            let found = found?;
+            let mut all = BTreeMap::new();
+            for element in found.elements() {
+                element.error()?;
+                if let Offset::Offset(offset) = element.offset() {
+                    let place = (element.topic().to_owned(), element.partition());
+                    let offset = u64::try_from(offset).unwrap_or(0);
+                    all.insert(place, (offset, element.metadata().to_owned()));
+                }
+            }
+            Ok(all)
         });
         found.map_err(|e| self.unanswered("the group's offsets", &e))
     }

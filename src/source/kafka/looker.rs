@@ -57,10 +57,14 @@ impl Looker {
         })?;
         let (questions, asked) = channel();
         let (told, answers) = channel();
-        let (source, time) = (settings.name.clone(), time_of(settings));
+        let asked_of = Asked {
+            source: settings.name.clone(),
+            time: time_of(settings),
+            group: !settings.extent.is_apart(),
+        };
         thread::Builder::new()
             .name("lanekeeper-kafka-look".to_owned())
-            .spawn(move || serve(&source, &cluster, time, &asked, &told))
+            .spawn(move || serve(&asked_of, &cluster, &asked, &told))
             .map_err(|error| SourceError::OutOfReach {
                 what: format!(
                     "source `{}`: its second thread cannot start: {error}",
@@ -95,13 +99,17 @@ fn time_of(settings: &Settings) -> Option<i64> {
     }
 }
 
-fn serve(
-    source: &str,
-    cluster: &Cluster,
+/// What is asked about each partition.
+struct Asked {
+    source: String,
+    /// The first record of this time or later.
     time: Option<i64>,
-    asked: &Receiver<Question>,
-    told: &Sender<Answer>,
-) {
+    /// What the group has committed.
+    group: bool,
+}
+
+fn serve(of: &Asked, cluster: &Cluster, asked: &Receiver<Question>, told: &Sender<Answer>) {
+    let source = &of.source;
     let mut waiting: VecDeque<Question> = VecDeque::new();
     let mut again = AGAIN_MIN;
     let mut last_error = None;
@@ -119,7 +127,7 @@ fn serve(
         let Some(question) = waiting.pop_front() else {
             continue;
         };
-        match look(cluster, time, &question) {
+        match look(cluster, of, &question) {
             Ok(answer) => {
                 (again, last_error) = (AGAIN_MIN, None);
                 if told.send(answer).is_err() {
@@ -141,7 +149,7 @@ fn serve(
     }
 }
 
-fn look(cluster: &Cluster, time: Option<i64>, question: &Question) -> Result<Answer, ClusterError> {
+fn look(cluster: &Cluster, of: &Asked, question: &Question) -> Result<Answer, ClusterError> {
     match question {
         Question::TopicIds(topics) => {
             let names: Vec<&str> = topics.iter().map(String::as_str).collect();
@@ -165,11 +173,15 @@ fn look(cluster: &Cluster, time: Option<i64>, question: &Question) -> Result<Ans
         }
         Question::Place(place) => {
             let one = std::slice::from_ref(place);
-            let at_time = match time {
+            let at_time = match of.time {
                 Some(millis) => cluster.at_time(one, millis)?.remove(place),
                 None => None,
             };
-            let committed = cluster.committed(one)?.remove(place);
+            let committed = if of.group {
+                cluster.committed(one)?.remove(place)
+            } else {
+                None
+            };
             let bounds = cluster.bounds(&place.0, place.1)?;
             let found = Found {
                 bounds,

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     position::Position,
     record::PartitionName,
-    source::{Event, Order, Ports, SourceError},
+    source::{Event, Extent, Order, Ports, SourceError},
 };
 use rdkafka::{
     consumer::{BaseConsumer, Consumer},
@@ -100,10 +100,13 @@ impl Member {
         let queue = Queue::new(&consumer).ok_or_else(|| no(&"it has no queue"))?;
         let commits = Commits::new(&consumer).ok_or_else(|| no(&"it has no queue"))?;
         let looker = Looker::start(&settings)?;
-        let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&topics).map_err(|error| no(&error))?;
+        let named = settings.extent.named();
+        if named.is_none() {
+            let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
+            consumer.subscribe(&topics).map_err(|error| no(&error))?;
+        }
         let now = Instant::now();
-        Ok(Self {
+        let mut member = Self {
             events: ports.events,
             orders: ports.orders,
             looker,
@@ -125,7 +128,12 @@ impl Member {
             commits,
             consumer,
             settings,
-        })
+        };
+        // Whoever named them has seen to it that no member of the group has them.
+        if let Some(named) = named {
+            member.given(named.iter().filter_map(|name| place_of(name)).collect());
+        }
+        Ok(member)
     }
 
     fn serve(&mut self) -> Result<(), SourceError> {
@@ -134,6 +142,13 @@ impl Member {
             loop {
                 match self.orders.try_recv() {
                     Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
+                    Ok(Order::Fenced(name, why)) if self.settings.extent != Extent::Everything => {
+                        // It is of no group that could say who is to go on.
+                        return Err(refused(format!(
+                            "`{name}`: {why}; is a worker of group `{}` at it? Whoever works on it now goes on",
+                            self.settings.group_id
+                        )));
+                    }
                     Ok(order) => self.obey(order),
                     Err(TryRecvError::Empty) => break,
                 }
@@ -319,10 +334,16 @@ impl Member {
         let Some(reading) = slot.reading() else {
             return Ok(false);
         };
-        match reading.next(order) {
+        let handed = reading.next(order);
+        let is_through = reading.is_through;
+        match handed {
             Handed::Nothing => return Ok(false),
             Handed::Records(records) => self.pending.push_back(Event::Records(records)),
-            Handed::End(passed) => {
+            Handed::Passed(through) => self.pending.push_back(Event::PassedOver {
+                partition: name,
+                through: Position::Offset(through),
+            }),
+            Handed::End(passed) | Handed::Through(passed) => {
                 reading.told = Some((0, Instant::now()));
                 if let Some(through) = passed {
                     self.pending.push_back(Event::PassedOver {
@@ -334,6 +355,9 @@ impl Member {
                     partition: name,
                     records: 0,
                 });
+                if is_through {
+                    self.detach(&place);
+                }
             }
             Handed::Starved(wants) => {
                 if reading.wanted.replace(wants) != Some(wants) {
@@ -375,6 +399,12 @@ fn find(slots: &[Slot], message: &Message) -> Option<usize> {
     slots
         .iter()
         .position(|slot| slot.place.1 == partition && slot.place.0 == topic)
+}
+
+/// The place that a partition's name (`{topic}/{n}`) says.
+fn place_of(name: &str) -> Option<Place> {
+    let (topic, number) = name.rsplit_once('/')?;
+    Some((topic.to_owned(), number.parse().ok()?))
 }
 
 /// Topics, each once.

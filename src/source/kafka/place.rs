@@ -102,8 +102,21 @@ pub(super) fn place(
     Ok(placed)
 }
 
-/// Without a checkpoint: as `start` says.
+/// Without a checkpoint: at the beginning of the range that is read, else as `start` says.
 fn begin(settings: &Settings, name: &str, found: &Found) -> Result<Placed, SourceError> {
+    let partition = { name.strip_prefix(&settings.name) }.and_then(|rest| rest.strip_prefix('/'));
+    if let Some(first) = partition.and_then(|partition| settings.extent.first(partition)) {
+        if first >= found.bounds.first {
+            return Ok(at(first, found, None));
+        }
+        let what = format!(
+            "`{name}` is to be read from offset {first} on, and its log begins at {}: what lies between was removed by retention or by an operator",
+            found.bounds.first
+        );
+        let bounds = &found.bounds;
+        let (position, gap) = settings.on_gap.go_on(bounds.first, bounds.next, &what)?;
+        return Ok(at(position, found, Some(gap)));
+    }
     let position = match (settings.start, found.committed) {
         (Some(StartAt::Earliest), _) | (None, None) => found.bounds.first,
         (Some(StartAt::Latest), _) => found.bounds.next,
@@ -158,7 +171,7 @@ mod tests {
     use super::*;
     use crate::{
         record::{LaneOrder, NoKey, OrderBy},
-        source::OnGap,
+        source::{Extent, OnGap},
     };
     use std::collections::BTreeMap;
 
@@ -178,6 +191,7 @@ mod tests {
             new_partitions_wait: true,
             store_is_shared: true,
             queue_bytes: 1 << 20,
+            extent: Extent::Everything,
         }
     }
 

@@ -25,6 +25,9 @@ pub(super) struct Reading {
     pub(super) start: Start,
     /// What is still to be handed over.
     pub(super) cursor: Cursor,
+    part: Part,
+    /// The part is read to its end.
+    pub(super) is_through: bool,
     waiting: VecDeque<Message>,
     waiting_bytes: usize,
     /// The processor wants no more for now.
@@ -48,11 +51,24 @@ pub(super) struct Reading {
     pub(super) looks: u32,
 }
 
+/// What of a partition is read.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Part {
+    /// Reading ends before this offset; `None`: nowhere.
+    pub(super) before: Option<u64>,
+    /// Only records of this key; `None`: all.
+    pub(super) key: Option<Vec<u8>>,
+}
+
 /// What is handed over next.
 pub(super) enum Handed {
     Records(Vec<Record>),
     /// The end of the log is reached. Nothing up to and with this offset comes but what was handed over.
     End(Option<u64>),
+    /// The same of the end of the part that is read.
+    Through(Option<u64>),
+    /// Nothing up to and with this offset is of the key that is read.
+    Passed(u64),
     /// There is no room for the next record, which wants so many bytes.
     Starved(u64),
     /// What comes next is settled, for long: it is to be fetched from where the cursor stands.
@@ -66,10 +82,12 @@ pub(super) enum Handed {
 }
 
 impl Reading {
-    pub(super) fn new(start: Start, cursor: Cursor) -> Self {
+    pub(super) fn new(start: Start, cursor: Cursor, part: Part) -> Self {
         Self {
             start,
             cursor,
+            part,
+            is_through: false,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             held: false,
@@ -119,8 +137,11 @@ impl Reading {
 
     /// What comes next.
     pub(super) fn next(&mut self, order: LaneOrder) -> Handed {
-        if self.held || self.looked_for.is_some() {
+        if self.held || self.is_through || self.looked_for.is_some() {
             return Handed::Nothing;
+        }
+        if self.is_beyond(self.cursor.next()) {
+            return self.through();
         }
         self.skip_settled();
         let Some(first) = self.waiting.front() else {
@@ -137,11 +158,14 @@ impl Reading {
                 self.forget();
                 Handed::FarBehind
             }
+            Kind::Record if self.is_beyond(next) => self.through(),
+            Kind::Record if self.is_of_another_key(first) => Handed::Passed(self.pass_others()),
             Kind::Record => self.records(order),
             Kind::End => {
                 self.pop();
                 self.is_doubtful = true;
                 // Behind the last record may stand markers of transactions, and what compaction took.
+                let next = self.part.before.map_or(next, |before| next.min(before));
                 let unseen = self.cursor.next() < next;
                 if unseen {
                     self.cursor.pass(next - 1);
@@ -163,6 +187,55 @@ impl Reading {
     /// Whether something may have been left out before this offset.
     fn doubts(&self, position: u64) -> bool {
         self.is_doubtful && position > self.cursor.next()
+    }
+
+    fn is_beyond(&self, position: u64) -> bool {
+        self.part.before.is_some_and(|before| position >= before)
+    }
+
+    fn is_of_another_key(&self, message: &Message) -> bool {
+        let key = self.part.key.as_deref();
+        key.is_some_and(|key| message.key() != Some(key))
+    }
+
+    /// Nothing of the part comes any more.
+    fn through(&mut self) -> Handed {
+        self.is_through = true;
+        self.forget();
+        let last = self.part.before.and_then(|before| before.checked_sub(1));
+        let unseen = last.filter(|last| self.cursor.next() <= *last);
+        if let Some(last) = unseen {
+            self.cursor.pass(last);
+        }
+        Handed::Through(unseen)
+    }
+
+    /// Passes records of other keys over; the last one's offset.
+    fn pass_others(&mut self) -> u64 {
+        let mut passed = 0;
+        while let Some(message) = self.waiting.front() {
+            let position = message.offset();
+            let is_other = matches!(message.kind(), Kind::Record)
+                && !self.is_beyond(position)
+                && !self.is_far_behind(position)
+                && self.is_of_another_key(message);
+            if !is_other {
+                break;
+            }
+            self.cursor.pass(position);
+            self.is_doubtful = false;
+            passed = position;
+            self.pop();
+            self.skip_settled();
+        }
+        passed
+    }
+
+    /// How many records are still to come, of a log whose next one will be `next`.
+    pub(super) fn behind(&self, next: u64) -> u64 {
+        let next = self.part.before.map_or(next, |before| next.min(before));
+        let last = next.checked_sub(1);
+        last.map_or(0, |last| self.cursor.remaining(last))
     }
 
     fn is_far_behind(&self, position: u64) -> bool {
@@ -217,12 +290,16 @@ impl Reading {
             let Some(message) = self.waiting.front() else {
                 return Ok(());
             };
-            if !matches!(message.kind(), Kind::Record) || self.is_far_behind(message.offset()) {
+            let position = message.offset();
+            let is_ours = matches!(message.kind(), Kind::Record)
+                && !self.is_far_behind(position)
+                && !self.is_beyond(position)
+                && !self.is_of_another_key(message);
+            if !is_ours {
                 return Ok(());
             }
             let mut headers: Vec<(Cow<'_, str>, &[u8])> = Vec::new();
             message.headers(&mut headers);
-            let position = message.offset();
             filling.take(
                 order,
                 &Incoming {

@@ -2,7 +2,7 @@
 //! read.
 
 use super::{
-    OnGap, Settings,
+    Extent, OnGap, Settings,
     lock::Lock,
     log::{Log, LogError, Topic},
 };
@@ -299,7 +299,7 @@ impl Reader {
                 age: self.settings.retention,
             });
         }
-        let end = self.settings.extent.end(number, placed.last);
+        let end = end(&self.settings.extent, &slot.name, placed.last);
         let mut reading = Reading::new(start, placed.cursor, end);
         (reading.frontier, reading.registered) = (placed.frontier, registered);
         slot.stage = Stage::Reading(Box::new(reading));
@@ -365,7 +365,7 @@ impl Reader {
             if let Stage::Reading(reading) = &mut slot.stage {
                 let bounds = self.log.bounds(&self.topic, number);
                 let last = bounds.map_err(unreadable)?.last;
-                let last = self.settings.extent.end(number, last);
+                let last = end(&self.settings.extent, &slot.name, last);
                 more |= last > reading.last && !reading.paused;
                 reading.last = last;
             }
@@ -398,6 +398,12 @@ impl Reader {
         }
         self.send_pending();
     }
+}
+
+/// Where reading ends in a partition whose log ends at `last`.
+fn end(extent: &Extent, name: &PartitionName, last: u64) -> u64 {
+    let before = extent.before(&name.partition);
+    before.map_or(last, |before| last.min(before.saturating_sub(1)))
 }
 
 /// Waits for the topic's first `put`; `None`: told to stop before.

@@ -11,7 +11,7 @@ use crate::{
             commits::Told,
             looker::{Answer, Question},
             place::{Found, Known, place},
-            reading::Reading,
+            reading::{Part, Reading},
             refused,
             slot::{Asked, Slot, Stage},
         },
@@ -91,7 +91,7 @@ impl Member {
         Ok(())
     }
 
-    fn given(&mut self, places: Vec<Place>) {
+    pub(super) fn given(&mut self, places: Vec<Place>) {
         self.slots.retain(|slot| !places.contains(&slot.place));
         let asked = topics(places.iter());
         let source = &self.settings.name;
@@ -119,7 +119,8 @@ impl Member {
 
     /// Lets the processor claim a topic's partitions.
     fn announce(&mut self, topic: &str, id: Option<&str>) {
-        let siblings = { self.settings.new_partitions_wait }.then(|| format!("{topic}/").into());
+        let wait = self.settings.new_partitions_wait && !self.settings.extent.is_apart();
+        let siblings = wait.then(|| format!("{topic}/").into());
         for slot in &mut self.slots {
             if slot.place.0 != topic || !matches!(slot.stage, Stage::Naming) {
                 continue;
@@ -177,7 +178,12 @@ impl Member {
             slot.began = Some(placed.cursor.next());
             slot.durable = slot.began.filter(|_| is_durable);
             slot.mirrored = found.committed;
-            let reading = Reading::new(start.clone(), placed.cursor);
+            let extent = &self.settings.extent;
+            let part = Part {
+                before: extent.before(&slot.name.partition),
+                key: extent.key().map(<[u8]>::to_vec),
+            };
+            let reading = Reading::new(start.clone(), placed.cursor, part);
             slot.stage = Stage::Reading(Box::new(reading));
             match self.retentions.get(&at.0) {
                 Some(age) => self.pending.push_back(retention(slot, *age)),
@@ -263,7 +269,7 @@ impl Member {
             let Some(reading) = slot.reading() else {
                 continue;
             };
-            if reading.looked_for.is_some() {
+            if reading.looked_for.is_some() || reading.is_through {
                 continue;
             }
             let next = i64::try_from(reading.cursor.next()).unwrap_or(i64::MAX);

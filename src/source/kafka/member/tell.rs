@@ -30,12 +30,10 @@ impl Member {
             let Some(next) = high_watermark(&self.consumer, &place.0, place.1) else {
                 continue;
             };
-            let behind = next
-                .checked_sub(1)
-                .map(|last| reading.cursor.remaining(last));
-            let Some(records) = behind.filter(|records| *records > 0) else {
+            let records = reading.behind(next);
+            if records == 0 {
                 continue;
-            };
+            }
             if reading.told.is_none_or(|(told, _)| told != records) {
                 reading.told = Some((records, self.told_at));
                 self.pending.push_back(Event::Behind {
@@ -56,6 +54,9 @@ impl Member {
     /// Whether the group was told anything.
     pub(super) fn mirror_now(&mut self) -> bool {
         self.mirrored_at = Instant::now();
+        if self.settings.extent.is_apart() {
+            return false;
+        }
         let mut list = TopicPartitionList::new();
         let fit = |slot: &&mut Slot| slot.durable.is_some() && slot.durable != slot.mirrored;
         for slot in self.slots.iter_mut().filter(fit) {

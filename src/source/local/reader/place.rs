@@ -65,7 +65,7 @@ pub(super) fn place(
     let bounds = log.bounds(topic, partition).map_err(unreadable)?;
     let name = format!("{}/{}", settings.name, topic.partition_name(partition));
     let Some(checkpoint) = checkpoint else {
-        if let Some(first) = settings.extent.first(partition) {
+        if let Some(first) = settings.extent.first(&topic.partition_name(partition)) {
             return Ok(at(first, &bounds, None));
         }
         let position = match settings.start {

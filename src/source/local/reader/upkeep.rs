@@ -54,7 +54,9 @@ pub(super) fn announce(
     }
     let new: Vec<(u32, u64)> = (0..topic.partitions())
         .filter(|partition| !known.contains(partition))
-        .filter(|partition| settings.extent.has(*partition) && !settings.extent.is_apart())
+        .filter(|partition| {
+            settings.extent.has(&topic.partition_name(*partition)) && !settings.extent.is_apart()
+        })
         .map(|partition| (partition, 0))
         .collect();
     if !new.is_empty() {
@@ -66,7 +68,7 @@ pub(super) fn announce(
     let mut announced = 0;
     for partition in 0..topic.partitions() {
         let name = PartitionName::new(&settings.name, &topic.partition_name(partition));
-        if !settings.extent.has(partition) {
+        if !settings.extent.has(&name.partition) {
             let stage = Stage::Left;
             slots.push(Slot { name, stage });
             continue;

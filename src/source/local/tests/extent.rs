@@ -8,9 +8,9 @@ async fn what_is_behind_the_end_and_other_partitions_are_left() {
     let world = World::new(3);
     world.fill(0, 4);
     let topic = world.fill(2, 7);
-    let ends = BTreeMap::from([(2, 5)]);
+    let ends = BTreeMap::from([("orders/2".into(), 6)]);
     let mut host = world.serve(Settings {
-        extent: Extent::UpTo(ends),
+        extent: Extent::Before(ends),
         ..world.settings()
     });
     assert_eq!(offsets(&host.take(5).await, 2), [1, 2, 3, 4, 5]);
@@ -33,7 +33,7 @@ async fn apart_one_key_of_a_range_is_read_and_nobody_is_registered() {
     let topic = world.append(&records);
     let mut host = world.serve(Settings {
         extent: Extent::Apart {
-            ranges: BTreeMap::from([(1, (2, 6))]),
+            ranges: BTreeMap::from([("orders/1".into(), (2, 6))]),
             key: Some(b"a".to_vec()),
         },
         // Nothing of it is removed meanwhile either.
@@ -59,7 +59,7 @@ async fn apart_where_nothing_of_the_key_is_left_is_passed_over() {
     world.append(&[(0, Some("a"), &b"v"[..])]);
     let mut host = world.serve(Settings {
         extent: Extent::Apart {
-            ranges: BTreeMap::from([(0, (1, 1_100))]),
+            ranges: BTreeMap::from([("orders/0".into(), (1, 1_100))]),
             key: Some(b"a".to_vec()),
         },
         ..world.settings()
