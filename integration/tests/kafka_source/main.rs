@@ -10,5 +10,6 @@ mod gaps;
 mod groups;
 mod operators;
 mod reads;
+mod recovery;
 mod starts;
 mod stuck;
