@@ -2,12 +2,13 @@
 //!
 //! No message shows the value of a property, but of the few that are no secret by their nature.
 
-use super::{super::kafka::KafkaLink, Check, duration_text};
+use super::{super::kafka::KafkaLink, Check};
 use crate::config::{
     Config, DeadLetterConfig, Property, SourceConfig, SourceKind, dead_letter_link, source_link,
 };
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
+mod group;
 mod secure;
 #[cfg(test)]
 mod tests;
@@ -60,17 +61,8 @@ const OURS_TO_PUBLISH: [(&str, &str); 9] = [
 const SURE: &str =
     "a record is passed once its letter is safe, so that all replicas acknowledge it, once";
 
-/// With the newer group protocol the broker says them.
-const OF_THE_BROKER: [&str; 2] = ["session.timeout.ms", "heartbeat.interval.ms"];
-
 /// Their values are looked at here.
 const LOOKED_AT: [&str; 2] = ["group.protocol", "security.protocol"];
-
-/// librdkafka's own default of `max.poll.interval.ms`.
-const POLL_INTERVAL: Duration = Duration::from_mins(5);
-
-/// What a handover takes beside the drain.
-const HANDOVER: Duration = Duration::from_secs(10);
 
 /// A link, and the names of its keys.
 struct Named<'a> {
@@ -240,48 +232,6 @@ impl Check<'_> {
                 let message = format!("`{key}` holds `{}`, {why}", name.escape_debug());
                 self.problem(&[&key], message);
             }
-        }
-    }
-
-    /// How this member and its group get on.
-    fn group(&mut self, named: &Named<'_>) {
-        let key = named.key("properties");
-        match named.text("group.protocol").map(str::to_ascii_lowercase) {
-            Some(protocol) if protocol == "consumer" => {
-                for name in OF_THE_BROKER {
-                    if named.link.properties.contains_key(name) {
-                        let message = format!(
-                            "`{key}` holds `{name}` and `group.protocol`: with `consumer` the broker says it; remove it"
-                        );
-                        self.problem(&[&key], message);
-                    }
-                }
-            }
-            Some(protocol) if protocol != "classic" => {
-                let message = format!(
-                    "`{key}`: `group.protocol` is something else: expected `classic` or `consumer`"
-                );
-                self.problem(&[&key], message);
-            }
-            Some(_) | None => {}
-        }
-        let millis = |text: &str| text.parse().ok().map(Duration::from_millis);
-        let (interval, written) = match named.text("max.poll.interval.ms") {
-            // What is no number is librdkafka's to refuse.
-            Some(text) => (millis(text), "as written"),
-            None => (Some(POLL_INTERVAL), "its default"),
-        };
-        let Some(interval) = interval else { return };
-        let drain = self.config.drain;
-        if interval < drain.saturating_add(HANDOVER) {
-            let message = format!(
-                "`{key}`: `max.poll.interval.ms` is {} ({written}) and `drain` is `{}` ({}): a partition is given up when what runs of it has ended, and the group waits no longer than the former: it must be {} longer at least",
-                duration_text(interval),
-                duration_text(drain),
-                self.place("drain"),
-                duration_text(HANDOVER),
-            );
-            self.problem(&[&key, "drain"], message);
         }
     }
 }
