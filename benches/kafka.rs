@@ -221,6 +221,8 @@ impl Case {
                 bootstrap_servers: self.servers.clone(),
                 topics: vec![self.topic.clone()],
                 group_id: app.clone(),
+                group_protocol: None,
+                group_instance_id: None,
                 properties: BTreeMap::new(),
                 allow_plaintext: false,
                 new_partitions_wait: true,

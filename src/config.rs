@@ -37,7 +37,7 @@ pub use origin::{ConfigError, ConfigErrors, Origin};
 pub use partitions::{Stops, Then};
 pub use quantity::{duration_text, size_text};
 pub use secret::{Property, Secret, SecretError, SecretRef};
-pub use source::{Retention, SourceConfig, SourceKind};
+pub use source::{GroupProtocol, Retention, SourceConfig, SourceKind};
 pub use template::{KEYS, TEMPLATE};
 
 /// The embedded log's and the local store's file, where none is named.

@@ -1,7 +1,7 @@
 //! What a Kafka source and a Kafka dead-letter target have in common: a cluster, and how it is reached.
 
 use super::{
-    Config, DeadLetterConfig, Property, SourceConfig, SourceKind,
+    Config, DeadLetterConfig, GroupProtocol, Property, SourceConfig, SourceKind,
     read::{self, Section},
     secret,
     tree::{Node, Value},
@@ -87,6 +87,14 @@ pub(super) fn source(section: &mut Section<'_>, app: &str, base: &Path) -> Optio
     let servers = section.required("bootstrap_servers", SERVERS, read::text);
     let topics = section.required("topics", "a list of topics", read::texts);
     let group_id = section.get("group_id", app.to_owned(), read::text);
+    let group_protocol = section.optional(
+        "group_protocol",
+        read::choice(&[
+            ("classic", GroupProtocol::Classic),
+            ("consumer", GroupProtocol::Consumer),
+        ]),
+    );
+    let group_instance_id = section.optional("group_instance_id", read::text);
     let properties = section
         .optional_secret("properties", properties(base))
         .unwrap_or_default();
@@ -100,6 +108,8 @@ pub(super) fn source(section: &mut Section<'_>, app: &str, base: &Path) -> Optio
         bootstrap_servers: servers?,
         topics: topics?,
         group_id,
+        group_protocol,
+        group_instance_id,
         properties,
         allow_plaintext,
         new_partitions_wait,

@@ -49,6 +49,11 @@ pub enum SourceKind {
         topics: Vec<String>,
         /// `group_id`. Default: the app.
         group_id: String,
+        /// `group_protocol`. Default `None`: `classic`, or what `group.protocol` of `properties` says.
+        group_protocol: Option<GroupProtocol>,
+        /// `group_instance_id`: makes it a static member of the group. Default `None`: it is none, unless
+        /// `group.instance.id` of `properties` says so.
+        group_instance_id: Option<String>,
         /// `properties`: to librdkafka. Default: none. Values are text, numbers, booleans, or
         /// `{ env = "…" }` and `{ file = "…" }`; passwords and private keys must be one of these two.
         properties: BTreeMap<String, Property>,
@@ -73,6 +78,25 @@ pub enum SourceKind {
         /// `arn`: how a Lambda event names the queue. Default: derived from nothing; needed in Lambda.
         arn: Option<String>,
     },
+}
+
+/// `group_protocol`: how the members of a consumer group come to their partitions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GroupProtocol {
+    /// One of the members shares them out, in a rebalance of all.
+    Classic,
+    /// The broker does, member by member (KIP-848; Kafka 4.0 or later).
+    Consumer,
+}
+
+impl GroupProtocol {
+    /// As the configuration and librdkafka write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
+        }
+    }
 }
 
 /// `retention`.

@@ -4,7 +4,7 @@
 pub const TEMPLATE: &str = include_str!("template.toml");
 
 /// Every key, by its full name; `NAME` stands for a source's name.
-pub const KEYS: [&str; 49] = [
+pub const KEYS: [&str; 51] = [
     "app",
     "cap",
     "memory",
@@ -16,6 +16,8 @@ pub const KEYS: [&str; 49] = [
     "sources.NAME.bootstrap_servers",
     "sources.NAME.topics",
     "sources.NAME.group_id",
+    "sources.NAME.group_protocol",
+    "sources.NAME.group_instance_id",
     "sources.NAME.properties",
     "sources.NAME.allow_plaintext",
     "sources.NAME.on_new_partitions",

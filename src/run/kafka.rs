@@ -3,8 +3,8 @@
 use super::RunError;
 use crate::{
     config::{
-        Config, DeadLetterConfig, Property, SourceConfig, SourceKind, StoreKind, dead_letter_link,
-        source_link,
+        Config, DeadLetterConfig, GroupProtocol, Property, SourceConfig, SourceKind, StoreKind,
+        dead_letter_link, source_link,
     },
     source::{
         Extent,
@@ -27,6 +27,8 @@ pub(crate) fn settings(
         SourceKind::Kafka {
             topics,
             group_id,
+            group_protocol,
+            group_instance_id,
             new_partitions_wait,
             ..
         },
@@ -34,9 +36,18 @@ pub(crate) fn settings(
     else {
         return Ok(None);
     };
+    let mut properties = revealed(&of_source(&source.name), link.properties)?;
+    for (key, value) in [
+        ("group.protocol", group_protocol.map(GroupProtocol::name)),
+        ("group.instance.id", group_instance_id.as_deref()),
+    ] {
+        if let Some(value) = value {
+            properties.insert(key.to_owned(), value.to_owned());
+        }
+    }
     Ok(Some(Settings {
         name: source.name.clone(),
-        properties: revealed(&of_source(&source.name), link.properties)?,
+        properties,
         bootstrap_servers: link.servers,
         topics: topics.clone(),
         group_id: group_id.clone(),

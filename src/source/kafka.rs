@@ -61,6 +61,14 @@ pub struct Settings {
     pub extent: Extent,
 }
 
+impl Settings {
+    /// Whether the broker shares partitions out (KIP-848).
+    pub(crate) fn is_of_new_protocol(&self) -> bool {
+        let protocol = self.properties.get("group.protocol");
+        protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer"))
+    }
+}
+
 /// A member of a group, or a reader of named partitions.
 pub struct KafkaSource {
     settings: Settings,

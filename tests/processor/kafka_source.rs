@@ -83,6 +83,8 @@ fn config(cluster: &Cluster, folder: &Path) -> Config {
             bootstrap_servers: cluster.bootstrap_servers(),
             topics: vec![TOPIC.to_owned()],
             group_id: "mock".to_owned(),
+            group_protocol: None,
+            group_instance_id: None,
             properties: quick.into_iter().map(text).collect(),
             allow_plaintext: false,
             new_partitions_wait: true,

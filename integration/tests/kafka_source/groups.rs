@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Partitions that a member owns by its history.
-fn owned(bench: &Bench, history: &str) -> BTreeSet<String> {
+pub(crate) fn owned(bench: &Bench, history: &str) -> BTreeSet<String> {
     let mut owned = BTreeSet::new();
     for line in bench.ledger(history) {
         let partition = line["partition"].as_str().unwrap_or_default().to_owned();
@@ -23,12 +23,12 @@ fn owned(bench: &Bench, history: &str) -> BTreeSet<String> {
     owned
 }
 
-fn waits_to_own(bench: &Bench, history: &str, partitions: usize) {
+pub(crate) fn waits_to_own(bench: &Bench, history: &str, partitions: usize) {
     let what = format!("{history} to own {partitions} partitions");
     eventually(&what, || Ok(owned(bench, history).len() == partitions)).unwrap();
 }
 
-fn unclean_claims(bench: &Bench, history: &str) -> usize {
+pub(crate) fn unclean_claims(bench: &Bench, history: &str) -> usize {
     let lines = bench.ledger(history);
     let is_unclean = |line: &&Value| line["event"] == "claimed" && line["clean"] == false;
     lines.iter().filter(is_unclean).count()

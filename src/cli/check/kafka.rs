@@ -121,12 +121,8 @@ impl Findings {
             return Ok(());
         };
         let members = counted(group.members as u64, "member");
-        let newer = settings.properties.get("group.protocol");
         let ours = "cooperative-sticky";
-        if group.protocol.is_empty()
-            || group.protocol == ours
-            || newer.is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer"))
-        {
+        if group.protocol.is_empty() || group.protocol == ours || settings.is_of_new_protocol() {
             self.note(
                 what,
                 format!("group `{id}` has {members} now: partitions are shared with them"),

@@ -170,24 +170,20 @@ impl Check<'_> {
             ours: &OURS_TO_READ,
         };
         self.link(&named);
-        self.group(&named);
+        self.group(&named, &source.kind);
     }
 
     /// The name of a topic, as Kafka takes it.
     fn topic(&mut self, key: &str, topic: &str) {
-        let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if topic.starts_with('^') {
             let message = format!(
                 "`{key}` holds `{}`: patterns of topics are not there yet; name each topic",
                 topic.escape_debug()
             );
             self.problem(&[key], message);
-        } else if !(1..=249).contains(&topic.len())
-            || !topic.chars().all(sound)
-            || matches!(topic, "." | "..")
-        {
+        } else if !is_name(topic) {
             let message = format!(
-                "`{key}` holds `{}`, which is no name of a topic: expected 1 to 249 characters of `A-Z`, `a-z`, `0-9`, `.`, `_`, `-`, other than `.` and `..`",
+                "`{key}` holds `{}`, which is no name of a topic: expected {NAME_FORM}",
                 topic.escape_debug()
             );
             self.problem(&[key], message);
@@ -234,6 +230,15 @@ impl Check<'_> {
             }
         }
     }
+}
+
+/// What Kafka takes for the name of a topic, or of a member.
+const NAME_FORM: &str =
+    "1 to 249 characters of `A-Z`, `a-z`, `0-9`, `.`, `_`, `-`, other than `.` and `..`";
+
+fn is_name(text: &str) -> bool {
+    let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    (1..=249).contains(&text.len()) && text.chars().all(sound) && !matches!(text, "." | "..")
 }
 
 /// Why a property cannot be passed on.

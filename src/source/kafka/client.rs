@@ -94,8 +94,7 @@ pub(super) fn member(settings: &Settings) -> ClientConfig {
     let part = fetch.min(1 << 20);
     set(&mut config, "fetch.message.max.bytes", part.to_string());
     config.set("enable.partition.eof", "true");
-    let new_protocol = settings.properties.get("group.protocol");
-    if new_protocol.is_none_or(|protocol| protocol != "consumer") {
+    if !settings.is_of_new_protocol() {
         config.set("partition.assignment.strategy", "cooperative-sticky");
     }
     config

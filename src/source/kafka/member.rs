@@ -16,10 +16,7 @@ use crate::{
     record::PartitionName,
     source::{Event, Extent, Order, Ports, SourceError},
 };
-use rdkafka::{
-    consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
-};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::{
     collections::{BTreeMap, VecDeque},
     os::raw::c_void,
@@ -115,9 +112,7 @@ impl Member {
             pending: VecDeque::new(),
             revoking: false,
             // The new protocol (KIP-848) says nothing to a member that gets nothing.
-            announce_at: { settings.properties.get("group.protocol") }
-                .filter(|protocol| *protocol == "consumer")
-                .map(|_| now + group::SETTLED_AFTER),
+            announce_at: { settings.is_of_new_protocol() }.then(|| now + group::SETTLED_AFTER),
             commit: 0,
             weight: 1024,
             cursor: 0,
@@ -228,14 +223,13 @@ impl Member {
                     }
                     self.look_again(&place);
                 }
-                Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                    let what = format!(
-                        "source `{}`: Kafka ended this member of group `{}`: {code}",
-                        self.settings.name, self.settings.group_id
-                    );
-                    return Err(SourceError::OutOfReach { what });
+                Some(Err(error)) => {
+                    // The error of the end itself says no more than that it is one.
+                    if let Some((code, _)) = self.consumer.client().fatal_error() {
+                        return Err(ending::ended_by_the_group(&self.settings, code));
+                    }
+                    self.complain(&error.to_string());
                 }
-                Some(Err(error)) => self.complain(&error.to_string()),
             }
         }
         Ok(())

@@ -114,6 +114,8 @@ fn topics_and_groups_have_names() {
         bootstrap_servers: String::new(),
         topics: Vec::new(),
         group_id: String::new(),
+        group_protocol: None,
+        group_instance_id: None,
         properties: std::collections::BTreeMap::new(),
         allow_plaintext: false,
         new_partitions_wait: true,
@@ -305,6 +307,64 @@ fn a_member_of_a_group_outlasts_its_drain_and_leaves_the_broker_its_own() {
         "",
         &["`classic` or `consumer`"],
     );
+    let consumer = "group_protocol = \"consumer\"\n";
+    sound(consumer, "");
+    sound("group_protocol = \"classic\"", "");
+    wrong(
+        "group_protocol = \"hunter3\"",
+        "",
+        &["`sources.k.group_protocol`", "`classic`", "`consumer`"],
+    );
+    wrong(
+        &format!(
+            "{consumer}{}",
+            properties("\"heartbeat.interval.ms\" = 1000")
+        ),
+        "",
+        &[
+            "`heartbeat.interval.ms`",
+            "`sources.k.group_protocol`",
+            "the broker says it",
+        ],
+    );
+    wrong(
+        &format!(
+            "{consumer}{}",
+            properties("\"group.protocol\" = \"classic\"")
+        ),
+        "",
+        &[
+            "`sources.k.group_protocol` and `group.protocol`",
+            "remove one",
+        ],
+    );
+    let assignor = properties("\"group.remote.assignor\" = \"uniform\"");
+    sound(&format!("{consumer}{assignor}"), "");
+    wrong(&assignor, "", &["`group.remote.assignor`", "no effect"]);
+}
+
+#[test]
+fn a_static_member_has_one_name_that_brokers_take() {
+    sound("group_instance_id = \"orders-0\"", "");
+    sound(&properties("\"group.instance.id\" = \"orders-0\""), "");
+    wrong(
+        &format!(
+            "group_instance_id = \"a\"\n{}",
+            properties("\"group.instance.id\" = \"b\"")
+        ),
+        "",
+        &[
+            "`sources.k.group_instance_id` and `group.instance.id`",
+            "remove one",
+        ],
+    );
+    for id in ["a b", "..", "a/b"] {
+        wrong(
+            &format!("group_instance_id = \"{id}\""),
+            "",
+            &["`sources.k.group_instance_id`", "249 characters"],
+        );
+    }
 }
 
 #[cfg(feature = "kafka")]

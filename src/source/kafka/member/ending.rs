@@ -1,12 +1,38 @@
 //! The end: the group's offsets are written, what is assigned is given back, and the group is left.
 
 use super::Member;
-use crate::source::kafka::client::{Note, Place};
-use rdkafka::consumer::Consumer;
+use crate::source::{
+    SourceError,
+    kafka::{
+        Settings,
+        client::{Note, Place},
+    },
+};
+use rdkafka::{consumer::Consumer, error::RDKafkaErrorCode};
 use std::time::Duration;
 
 /// How long the last offsets may take to be written.
 const LAST_WORD_MAX: Duration = Duration::from_secs(2);
+
+/// Why the group has this member no more, for good.
+pub(super) fn ended_by_the_group(settings: &Settings, code: RDKafkaErrorCode) -> SourceError {
+    let (source, group) = (&settings.name, &settings.group_id);
+    let instance = settings.properties.get("group.instance.id");
+    // The classic protocol ends the member that was there, the new one the member that comes.
+    let of_two = [
+        RDKafkaErrorCode::FencedInstanceId,
+        RDKafkaErrorCode::UnreleasedInstanceId,
+    ];
+    let what = match instance {
+        Some(instance) if of_two.contains(&code) => format!(
+            "source `{source}`: group `{group}` has another member with the `group_instance_id` `{instance}` ({code}): each worker needs one of its own, such as the name of its container; or wait until that member has ended"
+        ),
+        Some(_) | None => {
+            format!("source `{source}`: Kafka ended this member of group `{group}`: {code}")
+        }
+    };
+    SourceError::OutOfReach { what }
+}
 
 impl Member {
     /// Leaves the group, so that the others need not wait for our session to end.

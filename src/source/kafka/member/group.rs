@@ -82,7 +82,7 @@ impl Member {
         self.looks_due();
         self.confirm();
         // A member of the classic protocol that lost everything hears what it gets, when it is let in again.
-        let hears = self.slots.is_empty() && !self.is_of_new_protocol();
+        let hears = self.slots.is_empty() && !self.settings.is_of_new_protocol();
         if self.announce_at.is_some_and(|at| at <= Instant::now()) && !hears {
             self.announce_count();
         }
@@ -101,11 +101,6 @@ impl Member {
         if !asked.is_empty() {
             self.looker.ask(Question::TopicIds(asked));
         }
-    }
-
-    fn is_of_new_protocol(&self) -> bool {
-        let protocol = self.settings.properties.get("group.protocol");
-        protocol.is_some_and(|protocol| protocol == "consumer")
     }
 
     /// Says how many partitions there are, when no more are on their way.
