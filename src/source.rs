@@ -28,6 +28,7 @@ mod filling;
 pub mod kafka;
 #[cfg(feature = "local")]
 pub mod local;
+pub(crate) mod pattern;
 
 pub use begin::{OnGap, StartAt};
 #[cfg(any(feature = "kafka", feature = "local"))]

@@ -4,7 +4,7 @@ use super::{
     BUILT, Config, ConfigError, DeadLetterConfig, HandlerKind, Origin, SourceKind, StoreKind,
     duration_text, size_text,
 };
-use crate::record::OrderBy;
+use crate::{record::OrderBy, source::pattern};
 use partitions::Then;
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -227,7 +227,7 @@ impl Check<'_> {
                     },
                 ) => path == read && topic == from,
                 (DeadLetterConfig::Kafka { topic, .. }, SourceKind::Kafka { topics, .. }) => {
-                    topics.contains(topic) && kafka::meet(self.config, source)
+                    pattern::name(topics, topic) && kafka::meet(self.config, source)
                 }
                 (
                     DeadLetterConfig::Sqs { queue_url },
@@ -377,7 +377,12 @@ fn shared(a: &SourceKind, b: &SourceKind) -> Option<String> {
             },
         ) => topics
             .iter()
-            .find(|topic| bootstrap_servers == other_servers && other_topics.contains(topic))
+            .chain(other_topics)
+            .find(|topic| {
+                bootstrap_servers == other_servers
+                    && pattern::name(topics, topic)
+                    && pattern::name(other_topics, topic)
+            })
             .map(|topic| format!("topic `{topic}` of `{bootstrap_servers}`")),
         (SourceKind::Kinesis { arn }, SourceKind::Kinesis { arn: other }) => {
             (arn == other).then(|| format!("`{arn}`"))

@@ -13,6 +13,7 @@ use crate::{
             cluster::{Cluster, ClusterError},
             dead_letter,
         },
+        pattern::Pattern,
     },
 };
 use std::collections::BTreeMap;
@@ -119,10 +120,13 @@ pub(super) async fn reach(config: &Config) -> Result<(), RunError> {
         let Some(settings) = settings(config, source)? else {
             continue;
         };
-        let name = settings.name.clone();
+        let (name, source_topics) = (settings.name.clone(), settings.topics.clone());
         let of = of_source(&name);
         let ask = move || Cluster::open(&settings)?.topics(&settings.topics);
         let topics = asked(&of, ask).await?;
+        for pattern in unmatched(&source_topics, &topics) {
+            tracing::warn!(source = %name, "no topic matches `{pattern}` yet: waiting for one");
+        }
         for (topic, _) in topics.iter().filter(|(_, partitions)| **partitions == 0) {
             tracing::warn!(source = %name, "there is no topic `{topic}` yet: waiting for it");
         }
@@ -137,6 +141,18 @@ pub(super) async fn reach(config: &Config) -> Result<(), RunError> {
         }
     }
     Ok(())
+}
+
+/// Patterns that none of these topics matches.
+pub(crate) fn unmatched<'a>(
+    topics: &'a [String],
+    found: &BTreeMap<String, u32>,
+) -> impl Iterator<Item = &'a String> {
+    topics.iter().filter(|topic| {
+        Pattern::is_one(topic)
+            && Pattern::new(topic)
+                .is_ok_and(|pattern| !found.keys().any(|found| pattern.matches(found)))
+    })
 }
 
 /// Asks on a thread that may wait.

@@ -9,6 +9,7 @@ mod bench;
 mod gaps;
 mod groups;
 mod operators;
+mod patterns;
 mod protocols;
 mod reads;
 mod recovery;

@@ -11,7 +11,7 @@ use crate::{
     record::PartitionName,
     run::{
         RunError,
-        kafka::{letters, settings},
+        kafka::{letters, settings, unmatched},
         open_store,
     },
     source::kafka::{
@@ -54,7 +54,15 @@ impl Findings {
         store_readable: bool,
     ) -> Result<(), ClusterError> {
         let cluster = Cluster::open(settings)?;
-        for (topic, partitions) in cluster.topics(&settings.topics)? {
+        let topics = cluster.topics(&settings.topics)?;
+        for pattern in unmatched(&settings.topics, &topics) {
+            let at = &settings.bootstrap_servers;
+            self.note(
+                what,
+                format!("no topic at `{at}` matches `{pattern}`: a run waits for one"),
+            );
+        }
+        for (topic, partitions) in topics {
             let at = format!("topic `{topic}` at `{}`", settings.bootstrap_servers);
             if partitions == 0 {
                 self.note(what, format!("{at} is not there: a run waits for it"));

@@ -6,6 +6,7 @@ use super::{super::kafka::KafkaLink, Check};
 use crate::config::{
     Config, DeadLetterConfig, Property, SourceConfig, SourceKind, dead_letter_link, source_link,
 };
+use crate::source::pattern::Pattern;
 use std::net::IpAddr;
 
 mod group;
@@ -152,7 +153,17 @@ impl Check<'_> {
             );
         }
         for (index, topic) in topics.iter().enumerate() {
-            self.topic(&key, topic);
+            if Pattern::is_one(topic) {
+                if let Err(why) = Pattern::new(topic) {
+                    let message = format!(
+                        "`{key}` holds `{}`, a pattern of topics that does not compile: {why}",
+                        topic.escape_debug()
+                    );
+                    self.problem(&[&key], message);
+                }
+            } else {
+                self.topic(&key, topic);
+            }
             if topics[..index].contains(topic) {
                 let message = format!("`{key}` holds `{topic}` twice: remove one of them");
                 self.problem(&[&key], message);
@@ -175,13 +186,7 @@ impl Check<'_> {
 
     /// The name of a topic, as Kafka takes it.
     fn topic(&mut self, key: &str, topic: &str) {
-        if topic.starts_with('^') {
-            let message = format!(
-                "`{key}` holds `{}`: patterns of topics are not there yet; name each topic",
-                topic.escape_debug()
-            );
-            self.problem(&[key], message);
-        } else if !is_name(topic) {
+        if !is_name(topic) {
             let message = format!(
                 "`{key}` holds `{}`, which is no name of a topic: expected {NAME_FORM}",
                 topic.escape_debug()

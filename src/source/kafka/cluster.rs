@@ -8,6 +8,7 @@ use super::{
     properties::no_client,
     topic_ids::topic_ids,
 };
+use crate::source::pattern::Pattern;
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, ResourceSpecifier},
@@ -119,13 +120,19 @@ impl Cluster {
         }
     }
 
-    /// Partitions of each topic; 0 where it does not exist.
+    /// Partitions of each topic that is named, 0 where it does not exist, and of those that match a pattern
+    /// (`^…`).
     ///
     /// # Errors
-    /// When there is no answer.
+    /// When there is no answer, and for a pattern that does not compile.
     pub fn topics(&self, topics: &[String]) -> Result<BTreeMap<String, u32>, ClusterError> {
         let mut all = BTreeMap::new();
-        for topic in topics {
+        let (patterns, names): (Vec<_>, Vec<_>) =
+            topics.iter().partition(|topic| Pattern::is_one(topic));
+        if !patterns.is_empty() {
+            all = self.matching(&patterns)?;
+        }
+        for topic in names {
             let found = partitions_of(
                 &self.servers,
                 topic,
@@ -139,6 +146,28 @@ impl Cluster {
             all.insert(topic.clone(), found?);
         }
         Ok(all)
+    }
+
+    /// Topics that match any of these patterns.
+    fn matching(&self, patterns: &[&String]) -> Result<BTreeMap<String, u32>, ClusterError> {
+        let patterns: Result<Vec<Pattern>, _> =
+            { patterns.iter() }.map(|text| Pattern::new(text)).collect();
+        let patterns = patterns.map_err(ClusterError::Settings)?;
+        let ask = |wait| {
+            let found = self.consumer.fetch_metadata(None, wait);
+            self.listen();
+            found
+        };
+        let complaint = || self.consumer.context().complaint();
+        let metadata = metadata(&self.servers, ask, complaint)?;
+        let matches = |name: &str| patterns.iter().any(|pattern| pattern.matches(name));
+        let found = { metadata.topics().iter() }
+            .filter(|found| matches(found.name()) && !found.partitions().is_empty())
+            .map(|found| {
+                let partitions = u32::try_from(found.partitions().len()).unwrap_or(u32::MAX);
+                (found.name().to_owned(), partitions)
+            });
+        Ok(found.collect())
     }
 
     /// Identities of topics; those without are left out.
@@ -287,7 +316,27 @@ pub(super) fn partitions_of(
     ask: impl Fn(Duration) -> KafkaResult<Metadata>,
     complaint: impl Fn() -> Option<String>,
 ) -> Result<u32, ClusterError> {
-    let question = "topics";
+    let metadata = metadata(servers, ask, complaint)?;
+    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+        return Ok(0);
+    };
+    if found.error() == Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
+        let error = KafkaError::MetadataFetch(RDKafkaErrorCode::TopicAuthorizationFailed);
+        return Err(ClusterError::OutOfReach {
+            servers: servers.to_owned(),
+            question: TOPICS,
+            why: format!("topic `{topic}`: {}", advised(&error.to_string())),
+        });
+    }
+    Ok(u32::try_from(found.partitions().len()).unwrap_or(u32::MAX))
+}
+
+/// What a cluster says of topics.
+fn metadata(
+    servers: &str,
+    ask: impl Fn(Duration) -> KafkaResult<Metadata>,
+    complaint: impl Fn() -> Option<String>,
+) -> Result<Metadata, ClusterError> {
     // What will not change is not waited for.
     let found = ask(FIRST_ANSWER_MAX).or_else(|error| {
         if complaint().is_some_and(|said| stays(&said)) {
@@ -296,20 +345,10 @@ pub(super) fn partitions_of(
             ask(ANSWER_MAX.saturating_sub(FIRST_ANSWER_MAX))
         }
     });
-    let metadata = found.map_err(|error| unanswered(servers, question, &error, complaint()))?;
-    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
-        return Ok(0);
-    };
-    if found.error() == Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
-        let error = KafkaError::MetadataFetch(RDKafkaErrorCode::TopicAuthorizationFailed);
-        return Err(ClusterError::OutOfReach {
-            servers: servers.to_owned(),
-            question,
-            why: format!("topic `{topic}`: {}", advised(&error.to_string())),
-        });
-    }
-    Ok(u32::try_from(found.partitions().len()).unwrap_or(u32::MAX))
+    found.map_err(|error| unanswered(servers, TOPICS, &error, complaint()))
 }
+
+const TOPICS: &str = "topics";
 
 fn unanswered(
     servers: &str,

@@ -7,7 +7,7 @@ use super::{
     cluster::{Cluster, ClusterError},
     place::Found,
 };
-use crate::source::{SourceError, StartAt};
+use crate::source::{SourceError, StartAt, pattern::Pattern};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel},
@@ -22,6 +22,8 @@ const AGAIN_MAX: Duration = Duration::from_secs(5);
 /// What is asked.
 #[derive(Clone, Debug)]
 pub(super) enum Question {
+    /// Which topics match the patterns.
+    Topics,
     /// The identities of topics.
     TopicIds(Vec<String>),
     /// How long a topic keeps records.
@@ -33,6 +35,8 @@ pub(super) enum Question {
 /// What was found.
 #[derive(Debug)]
 pub(super) enum Answer {
+    /// Those that match now.
+    Topics(Vec<String>),
     /// Of the topics that were asked for, those that have one.
     TopicIds {
         asked: Vec<String>,
@@ -59,6 +63,10 @@ impl Looker {
         let (told, answers) = channel();
         let asked_of = Asked {
             source: settings.name.clone(),
+            patterns: { settings.topics.iter() }
+                .filter(|topic| Pattern::is_one(topic))
+                .cloned()
+                .collect(),
             time: time_of(settings),
             group: !settings.extent.is_apart(),
         };
@@ -99,9 +107,11 @@ fn time_of(settings: &Settings) -> Option<i64> {
     }
 }
 
-/// What is asked about each partition.
+/// What is asked for.
 struct Asked {
     source: String,
+    /// Of the topics that are read.
+    patterns: Vec<String>,
     /// The first record of this time or later.
     time: Option<i64>,
     /// What the group has committed.
@@ -151,6 +161,10 @@ fn serve(of: &Asked, cluster: &Cluster, asked: &Receiver<Question>, told: &Sende
 
 fn look(cluster: &Cluster, of: &Asked, question: &Question) -> Result<Answer, ClusterError> {
     match question {
+        Question::Topics => {
+            let found = cluster.topics(&of.patterns)?;
+            Ok(Answer::Topics(found.into_keys().collect()))
+        }
         Question::TopicIds(topics) => {
             let names: Vec<&str> = topics.iter().map(String::as_str).collect();
             // Its answer comes from the cluster's controller, and nothing may hang on that one: where

@@ -30,6 +30,7 @@ use tokio::sync::mpsc::{
 
 mod ending;
 mod group;
+mod subscription;
 mod tell;
 
 /// How long a fetch waits for records when nothing else is to be done.
@@ -58,6 +59,7 @@ struct Member {
     orders: UnboundedReceiver<Order>,
     looker: Looker,
     slots: Vec<Slot>,
+    subscription: subscription::Subscription,
     /// How long topics keep records.
     retentions: BTreeMap<String, Option<Duration>>,
     /// What the channel had no room for.
@@ -98,21 +100,17 @@ impl Member {
         let commits = Commits::new(&consumer).ok_or_else(|| no(&"it has no queue"))?;
         let looker = Looker::start(&settings)?;
         let named = settings.extent.named();
-        if named.is_none() {
-            let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
-            consumer.subscribe(&topics).map_err(|error| no(&error))?;
-        }
         let now = Instant::now();
         let mut member = Self {
             events: ports.events,
             orders: ports.orders,
             looker,
             slots: Vec::new(),
+            subscription: subscription::Subscription::new(&settings),
             retentions: BTreeMap::new(),
             pending: VecDeque::new(),
             revoking: false,
-            // The new protocol (KIP-848) says nothing to a member that gets nothing.
-            announce_at: { settings.is_of_new_protocol() }.then(|| now + group::SETTLED_AFTER),
+            announce_at: None,
             commit: 0,
             weight: 1024,
             cursor: 0,
@@ -124,9 +122,12 @@ impl Member {
             consumer,
             settings,
         };
-        // Whoever named them has seen to it that no member of the group has them.
-        if let Some(named) = named {
-            member.given(named.iter().filter_map(|name| place_of(name)).collect());
+        match named {
+            // Whoever named them has seen to it that no member of the group has them.
+            Some(named) => {
+                member.given(named.iter().filter_map(|name| place_of(name)).collect());
+            }
+            None => member.subscribe(),
         }
         Ok(member)
     }
@@ -151,6 +152,7 @@ impl Member {
             if self.events.is_closed() {
                 return Ok(());
             }
+            self.look_for_topics();
             self.poll()?;
             self.group()?;
             self.flow();

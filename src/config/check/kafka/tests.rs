@@ -95,7 +95,10 @@ fn servers_are_hosts_with_ports() {
 fn topics_and_groups_have_names() {
     sound("topics = [\"a\", \"A.b_c-9\"]\ngroup_id = \"g\"", "");
     for (topics, named) in [
-        ("[\"^orders.*\"]", "patterns of topics are not there yet"),
+        (
+            "[\"^orders-(\"]",
+            "a pattern of topics that does not compile",
+        ),
         ("[\"a/b\"]", "no name of a topic"),
         ("[\"..\"]", "no name of a topic"),
         ("[\"a\", \"a\"]", "`a` twice"),
@@ -405,6 +408,8 @@ const DEAD: &str = "[failure]\nthen = \"dead-letter\"\n[failure.dead_letter]\nty
 #[test]
 fn dead_letters_go_to_the_cluster_of_the_source_or_to_one_of_their_own() {
     sound("", DEAD);
+    wrong("topics = [\"^de.*\"]", DEAD, &["would come back for ever"]);
+    sound("topics = [\"^orders\"]", DEAD);
     wrong(
         "",
         &DEAD.replace("\"dead\"", "\"orders\""),

@@ -75,6 +75,7 @@ impl Member {
                         }
                     }
                 }
+                Answer::Topics(found) => self.topics_found(found),
                 Answer::Place(place, found) => self.found(&place, &found)?,
             }
         }
@@ -104,7 +105,7 @@ impl Member {
     }
 
     /// Says how many partitions there are, when no more are on their way.
-    fn announce_count(&mut self) {
+    pub(super) fn announce_count(&mut self) {
         self.announce_at = None;
         self.pending.push_back(Event::Announced {
             source: self.settings.name.as_str().into(),
