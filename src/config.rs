@@ -363,11 +363,12 @@ impl Config {
 }
 
 /// Types of sources, stores and handlers that this build has.
-pub(crate) const BUILT: [(&str, bool); 6] = [
+pub(crate) const BUILT: [(&str, bool); 7] = [
     ("local", cfg!(feature = "local")),
     ("exec", cfg!(feature = "exec")),
     ("http", cfg!(feature = "http")),
     ("metrics", cfg!(feature = "metrics")),
     ("kafka", cfg!(feature = "kafka")),
     ("dynamodb", cfg!(feature = "dynamodb")),
+    ("msk", cfg!(feature = "msk")),
 ];

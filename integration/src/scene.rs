@@ -338,7 +338,7 @@ fn build() -> io::Result<PathBuf> {
             "--bin",
             "lanekeeper",
             "--features",
-            "dynamodb,kafka",
+            "dynamodb,kafka,msk",
             "--message-format=json-render-diagnostics",
         ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))

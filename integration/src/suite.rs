@@ -28,7 +28,7 @@ const STAGES: [Stage; 4] = [
             "--exclude",
             "lanekeeper-integration",
             "--features",
-            "lanekeeper/dynamodb,lanekeeper/kafka",
+            "lanekeeper/dynamodb,lanekeeper/kafka,lanekeeper/msk",
         ],
         only: None,
     },
@@ -69,7 +69,7 @@ const UNDER_WEATHER: [&str; 9] = [
     "lanekeeper",
     // As in the first stage: nothing is compiled for this alone.
     "--features",
-    "lanekeeper/dynamodb,lanekeeper/kafka",
+    "lanekeeper/dynamodb,lanekeeper/kafka,lanekeeper/msk",
     "--test",
     "processor",
     "--",

@@ -17,6 +17,7 @@ pub mod cluster;
 mod commits;
 pub mod dead_letter;
 mod fetch;
+mod iam;
 mod looker;
 mod member;
 pub mod offset_map;

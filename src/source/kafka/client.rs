@@ -1,16 +1,20 @@
 //! Clients of librdkafka: how they are set, and what their callbacks say.
 
-use super::Settings;
+use super::{Settings, iam::Iam};
 use rdkafka::{
     ClientConfig, ClientContext, TopicPartitionList,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     types::RDKafkaRespErr,
 };
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    error::Error,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// Topic and partition.
@@ -43,6 +47,12 @@ pub fn queue_bytes(memory: u64) -> u64 {
     (memory / 8 / 1024).clamp(QUEUE_KIB_MIN, QUEUE_KIB_MAX) * 1024
 }
 
+/// Callbacks of a client of the source.
+pub(super) fn context(settings: &Settings) -> Context {
+    let iam = Iam::of(&settings.bootstrap_servers, &settings.properties);
+    Context::new(&settings.name, iam)
+}
+
 /// What every client of the source is made from.
 pub(super) fn common(settings: &Settings) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -57,6 +67,9 @@ pub(super) fn common(settings: &Settings) -> ClientConfig {
     }
     for (key, value) in &settings.properties {
         config.set(key, value);
+    }
+    if Iam::of(&settings.bootstrap_servers, &settings.properties).is_some() {
+        Iam::set(&mut config);
     }
     config
         .set("bootstrap.servers", &settings.bootstrap_servers)
@@ -119,15 +132,18 @@ pub(super) struct Context {
     closing: AtomicBool,
     /// What the client last complained of.
     complaint: Mutex<Option<String>>,
+    /// Who makes tokens, where they are asked for.
+    iam: Option<Iam>,
 }
 
 impl Context {
-    pub(super) fn new(source: &str) -> Self {
+    pub(super) fn new(source: &str, iam: Option<Iam>) -> Self {
         Self {
             source: source.to_owned(),
             notes: Mutex::default(),
             closing: AtomicBool::new(false),
             complaint: Mutex::default(),
+            iam,
         }
     }
 
@@ -169,6 +185,16 @@ fn places(list: &TopicPartitionList) -> Vec<Place> {
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    /// What it cannot do is said by `error`, and asked for again within seconds.
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        match &self.iam {
+            Some(iam) => iam.token(),
+            None => Err("no token was to be asked for".into()),
+        }
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         let source = &self.source;
         match level {

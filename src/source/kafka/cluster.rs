@@ -5,6 +5,7 @@ use super::{
     Settings,
     advice::{advised, stays},
     client::{self, Context, Place},
+    iam::Iam,
     properties::no_client,
     topic_ids::topic_ids,
 };
@@ -47,6 +48,8 @@ pub struct Cluster {
     consumer: BaseConsumer<Context>,
     config: ClientConfig,
     servers: String,
+    /// Brokers ask for tokens of it, which events of the client make.
+    iam: Option<Iam>,
 }
 
 /// Why a cluster gave no answer.
@@ -91,16 +94,20 @@ impl Cluster {
     /// # Errors
     /// When librdkafka does not take the settings.
     pub fn open(settings: &Settings) -> Result<Self, ClusterError> {
-        let context = Context::new(&settings.name);
+        let context = client::context(settings);
         let config = client::common(settings);
         let consumer = { &config }
             .create_with_context(context)
             .map_err(|error| ClusterError::Settings(no_client(&error)))?;
-        Ok(Self {
+        let cluster = Self {
             consumer,
             config,
             servers: settings.bootstrap_servers.clone(),
-        })
+            iam: Iam::of(&settings.bootstrap_servers, &settings.properties),
+        };
+        // Where brokers want a token it is asked for now, by an event.
+        cluster.listen();
+        Ok(cluster)
     }
 
     fn unanswered(&self, question: &'static str, error: &KafkaError) -> ClusterError {
@@ -113,7 +120,7 @@ impl Cluster {
     }
 
     /// Serves what the client has to say, so that a refusal can name its cause.
-    fn listen(&self) {
+    pub(super) fn listen(&self) {
         // A poll without waiting serves one event, and says nothing of others.
         for _ in 0..EVENTS_MAX {
             drop(self.consumer.poll(Duration::ZERO));
@@ -195,6 +202,10 @@ impl Cluster {
             question: "retention",
             why,
         };
+        // It has a client of its own, whose tokens nobody would make.
+        if self.iam.is_some() {
+            return Err(refused("it is not asked for with AWS_MSK_IAM".to_owned()));
+        }
         let admin: AdminClient<DefaultClientContext> =
             { self.config.create() }.map_err(|e| refused(no_client(&e)))?;
         let options = AdminOptions::new().request_timeout(Some(ANSWER_MAX));

@@ -9,6 +9,7 @@ use super::{
     advice::advised,
     client::Context,
     cluster::{ClusterError, EVENTS_MAX, partitions_of},
+    iam::Iam,
     properties::no_client,
 };
 use crate::{
@@ -19,6 +20,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use partitions::Item as _;
 use rdkafka::{
     ClientConfig, ClientContext,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
     message::{DeliveryResult, Header, OwnedHeaders},
@@ -195,6 +197,13 @@ pub fn partitions(settings: &Settings) -> Result<u32, ClusterError> {
         config(settings)
             .create_with_context(letters(settings))
             .map_err(|error| ClusterError::Settings(no_client(&error)))?;
+    let listen = || {
+        for _ in 0..EVENTS_MAX {
+            producer.poll(Duration::ZERO);
+        }
+    };
+    // Where brokers want a token it is asked for now, by an event.
+    listen();
     partitions_of(
         &settings.bootstrap_servers,
         &settings.topic,
@@ -202,9 +211,7 @@ pub fn partitions(settings: &Settings) -> Result<u32, ClusterError> {
             let found = producer
                 .client()
                 .fetch_metadata(Some(&settings.topic), wait);
-            for _ in 0..EVENTS_MAX {
-                producer.poll(Duration::ZERO);
-            }
+            listen();
             found
         },
         || producer.context().client.complaint(),
@@ -213,7 +220,10 @@ pub fn partitions(settings: &Settings) -> Result<u32, ClusterError> {
 
 fn letters(settings: &Settings) -> Letters {
     Letters {
-        client: Context::new("failure.dead_letter"),
+        client: Context::new(
+            "failure.dead_letter",
+            Iam::of(&settings.bootstrap_servers, &settings.properties),
+        ),
         topic: settings.topic.clone(),
         is_stale: AtomicBool::new(false),
     }
@@ -234,6 +244,9 @@ fn config(settings: &Settings) -> ClientConfig {
     config.set("topic.metadata.propagation.max.ms", millis(known));
     for (key, value) in &settings.properties {
         config.set(key, value);
+    }
+    if Iam::of(&settings.bootstrap_servers, &settings.properties).is_some() {
+        Iam::set(&mut config);
     }
     config
         .set("bootstrap.servers", &settings.bootstrap_servers)
@@ -379,6 +392,15 @@ impl Letters {
 }
 
 impl ClientContext for Letters {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(
+        &self,
+        config: Option<&str>,
+    ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.client.generate_oauth_token(config)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.client.log(level, facility, message);
     }

@@ -19,6 +19,9 @@ use std::{
 const AGAIN_MIN: Duration = Duration::from_millis(200);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
 
+/// How often the client is served while nothing is asked.
+const LISTEN_EVERY: Duration = Duration::from_secs(1);
+
 /// What is asked.
 #[derive(Clone, Debug)]
 pub(super) enum Question {
@@ -124,11 +127,14 @@ fn serve(of: &Asked, cluster: &Cluster, asked: &Receiver<Question>, told: &Sende
     let mut again = AGAIN_MIN;
     let mut last_error = None;
     loop {
-        let next = if waiting.is_empty() {
-            asked.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        let patience = if waiting.is_empty() {
+            LISTEN_EVERY
         } else {
-            asked.recv_timeout(Duration::ZERO)
+            Duration::ZERO
         };
+        let next = asked.recv_timeout(patience);
+        // What brokers are told of us may be about to expire.
+        cluster.listen();
         match next {
             Ok(question) => waiting.push_back(question),
             Err(RecvTimeoutError::Timeout) => {}

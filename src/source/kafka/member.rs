@@ -91,7 +91,7 @@ impl Member {
                 settings.name
             ))
         };
-        let context = Context::new(&settings.name);
+        let context = client::context(&settings);
         let consumer: BaseConsumer<Context> = client::member(&settings)
             .create_with_context(context)
             .map_err(|error| no(&no_client(&error)))?;

@@ -4,11 +4,15 @@ use super::{Check, Named, remote};
 use crate::config::Property;
 
 /// Never as text: a file with the configuration is read by many.
-const SECRETS: [&str; 7] = [
+const SECRETS: [&str; 9] = [
     "sasl.password",
     "ssl.key.password",
     "ssl.keystore.password",
     "ssl.key.pem",
+    // It may hold a client's secret, or claims.
+    "sasl.oauthbearer.config",
+    // An older name of the next one.
+    "sasl.oauthbearer.client.credentials.client.secret",
     "sasl.oauthbearer.client.secret",
     "sasl.oauthbearer.assertion.private.key.passphrase",
     "sasl.oauthbearer.assertion.private.key.pem",
@@ -27,6 +31,9 @@ const WRITTEN: [&str; 7] = [
 
 /// What this build can do.
 const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+
+/// By AWS's identities: Java's name for it, and lanekeeper's own to librdkafka.
+const IAM: &str = "AWS_MSK_IAM";
 
 /// `security.protocol`.
 #[derive(Clone, Copy)]
@@ -132,6 +139,7 @@ impl Check<'_> {
         let can = MECHANISMS.map(|one| format!("`{one}`")).join(", ");
         match mechanism {
             Some(mechanism) if MECHANISMS.contains(&mechanism) => {}
+            Some(IAM) => return self.iam(named),
             Some(mechanism @ ("GSSAPI" | "OAUTHBEARER")) => {
                 let message = format!(
                     "`{key}`: `sasl.mechanism` is `{mechanism}`, which this build cannot do: it can do {can}"
@@ -157,6 +165,20 @@ impl Check<'_> {
                 let message = format!(
                     "`{key}`: `security.protocol` is `{}` and `{name}` is missing",
                     protocol.name
+                );
+                self.problem(&[&key], message);
+            }
+        }
+    }
+
+    /// Tokens stand in for user and password.
+    fn iam(&mut self, named: &Named<'_>) {
+        let key = named.key("properties");
+        self.built(&key, "msk");
+        for name in ["sasl.username", "sasl.password"] {
+            if named.link.properties.contains_key(name) {
+                let message = format!(
+                    "`{key}` holds `{name}`, which has no effect with the `sasl.mechanism` `{IAM}`: AWS's own settings say who this is; remove it"
                 );
                 self.problem(&[&key], message);
             }

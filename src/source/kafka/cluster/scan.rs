@@ -35,7 +35,7 @@ impl Cluster {
         const QUESTION: &str = "records";
         let consumer: BaseConsumer<Context> = { self.config.clone() }
             .set("enable.partition.eof", "true")
-            .create_with_context(Context::new(topic))
+            .create_with_context(Context::new(topic, self.iam.clone()))
             .map_err(|error| ClusterError::Settings(no_client(&error)))?;
         let told = |error: &KafkaError| self.unanswered(QUESTION, error);
         let mut list = TopicPartitionList::new();

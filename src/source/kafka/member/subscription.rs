@@ -2,6 +2,7 @@
 
 use super::{Member, group};
 use crate::source::{
+    Extent,
     kafka::{Settings, looker::Question},
     pattern::Pattern,
 };
@@ -30,7 +31,9 @@ pub(super) struct Subscription {
 
 impl Subscription {
     pub(super) fn new(settings: &Settings) -> Self {
-        let has_patterns = settings.topics.iter().any(|topic| Pattern::is_one(topic));
+        // Partitions that are named are not subscribed to.
+        let is_member = settings.extent == Extent::Everything;
+        let has_patterns = is_member && settings.topics.iter().any(|topic| Pattern::is_one(topic));
         Self {
             told: None,
             every: { has_patterns }.then(|| every(settings)).flatten(),
