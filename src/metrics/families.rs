@@ -392,10 +392,10 @@ fn partitions(page: &mut Page<'_>, vitals: &Vitals, wall: i64) -> fmt::Result {
         ),
         each().filter_map(|(labels, partition)| {
             let retention = partition.retention?.as_secs_f64();
-            Some((
-                labels,
-                Value::Real(lag_seconds(partition, wall)? / retention),
-            ))
+            let lag = lag_seconds(partition, wall)?;
+            // Of a topic that keeps nothing (`retention.ms=0`) nothing may be late.
+            let share = if lag > 0.0 { lag / retention } else { 0.0 };
+            Some((labels, Value::Real(share)))
         }),
     )
 }

@@ -248,6 +248,9 @@ fn what_is_not_known_is_absent_and_nothing_is_negative() {
     (partition.behind, partition.buffered) = (Some(0), 0);
     let series = "lanekeeper_lag_seconds{source=\"orders\",partition=\"orders/0\"}";
     assert_eq!(value(&page(vitals.clone()), series), "0.0");
+    vitals.partitions[0].retention = Some(Duration::ZERO);
+    let series = "lanekeeper_retention_used_ratio{source=\"orders\",partition=\"orders/0\"}";
+    assert_eq!(value(&page(vitals.clone()), series), "0.0");
     // Its timestamp is ahead of this machine's clock.
     vitals.partitions[0].head_at = Some(i64::MAX);
     assert_eq!(value(&page(vitals), series), "0.0");
