@@ -23,9 +23,10 @@ use std::{
 pub(super) struct Told {
     /// The number that it was told with.
     pub(super) number: usize,
-    pub(super) places: Vec<Place>,
-    /// Why the group did not take them.
-    pub(super) error: Option<String>,
+    /// Those that the group took.
+    pub(super) taken: Vec<Place>,
+    /// Those that it did not take, and why.
+    pub(super) refused: Vec<(Place, String)>,
 }
 
 /// Commits that are out.
@@ -88,28 +89,33 @@ impl Commits {
 unsafe fn read(event: *mut native::rd_kafka_event_t) -> Told {
     // SAFETY: the list and its names live as long as the event; as many elements as it says are there.
     unsafe {
-        let mut error = native::rd_kafka_event_error(event);
+        let of_all = native::rd_kafka_event_error(event);
         let number = native::rd_kafka_event_opaque(event).addr();
-        let mut places = Vec::new();
+        let (mut taken, mut refused) = (Vec::new(), Vec::new());
         if let Some(list) = native::rd_kafka_event_topic_partition_list(event).as_ref()
             && !list.elems.is_null()
         {
             let count = usize::try_from(list.cnt).unwrap_or(0);
             for element in slice::from_raw_parts(list.elems, count) {
                 let topic = CStr::from_ptr(element.topic).to_string_lossy();
-                places.push((topic.into_owned(), element.partition));
-                if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    error = element.err;
+                let place = (topic.into_owned(), element.partition);
+                match why([element.err, of_all]) {
+                    None => taken.push(place),
+                    Some(error) => refused.push((place, words(error))),
                 }
             }
         }
-        let is_error = error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
         Told {
             number,
-            places,
-            error: is_error.then(|| words(error)),
+            taken,
+            refused,
         }
     }
+}
+
+/// The first of them that is an error: a partition's own says more than that of all.
+fn why(errors: [RDKafkaRespErr; 2]) -> Option<RDKafkaRespErr> {
+    { errors.into_iter() }.find(|error| *error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR)
 }
 
 fn words(error: RDKafkaRespErr) -> String {
@@ -122,5 +128,22 @@ impl Drop for Commits {
     fn drop(&mut self) {
         // SAFETY: it was made by us, is not used any more, and its client still lives.
         unsafe { native::rd_kafka_queue_destroy(self.queue.as_ptr()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_partition_is_judged_by_its_own_error_and_by_that_of_all() {
+        use RDKafkaRespErr::{
+            RD_KAFKA_RESP_ERR__TRANSPORT as LOST, RD_KAFKA_RESP_ERR_NO_ERROR as NONE,
+            RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART as GONE,
+        };
+        assert_eq!(why([NONE, NONE]), None);
+        assert_eq!(why([GONE, NONE]), Some(GONE));
+        assert_eq!(why([NONE, LOST]), Some(LOST));
+        assert_eq!(why([GONE, LOST]), Some(GONE));
     }
 }

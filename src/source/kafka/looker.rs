@@ -12,7 +12,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Waits before a question is asked again, doubled from the first to the last.
@@ -33,6 +33,8 @@ pub(super) enum Question {
     Retention(String),
     /// Where a partition begins and ends, and what the group knows of it.
     Place(Place),
+    /// None: these are not ours any more, and nobody waits for what was asked of them.
+    Forget(Vec<Place>),
 }
 
 /// What was found.
@@ -123,53 +125,101 @@ struct Asked {
 
 fn serve(of: &Asked, cluster: &Cluster, asked: &Receiver<Question>, told: &Sender<Answer>) {
     let source = &of.source;
-    let mut waiting: VecDeque<Question> = VecDeque::new();
-    let mut again = AGAIN_MIN;
+    let mut waiting = Waiting::default();
     let mut last_error = None;
     loop {
-        let patience = if waiting.is_empty() {
-            LISTEN_EVERY
-        } else {
-            Duration::ZERO
-        };
-        let next = asked.recv_timeout(patience);
-        // What brokers are told of us may be about to expire.
-        cluster.listen();
-        match next {
-            Ok(question) => waiting.push_back(question),
+        match asked.recv_timeout(waiting.patience(Instant::now())) {
+            Ok(Question::Forget(places)) => waiting.forget(&places),
+            Ok(question) => waiting.add(question, Instant::now()),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        let Some(question) = waiting.pop_front() else {
+        // What brokers are told of us may be about to expire.
+        cluster.listen();
+        let Some(one) = waiting.due(Instant::now()) else {
             continue;
         };
-        match look(cluster, of, &question) {
-            Ok(answer) => {
-                (again, last_error) = (AGAIN_MIN, None);
+        match look(cluster, of, &one.question) {
+            Ok(Some(answer)) => {
+                last_error = None;
                 if told.send(answer).is_err() {
                     return;
                 }
             }
+            Ok(None) => {}
             Err(error) => {
                 let said = error.to_string();
                 if last_error.as_ref() != Some(&said) {
                     tracing::warn!(%source, "asked again until there is an answer: {said}");
                     last_error = Some(said);
                 }
-                // Others first: this one may be of a topic that is gone.
-                waiting.push_back(question);
-                thread::sleep(again);
-                again = (again * 2).min(AGAIN_MAX);
+                waiting.again(one, Instant::now());
             }
         }
     }
 }
 
-fn look(cluster: &Cluster, of: &Asked, question: &Question) -> Result<Answer, ClusterError> {
+/// Questions that have no answer yet. Each has a wait of its own: one about a topic that is gone keeps
+/// no other one back.
+#[derive(Default)]
+struct Waiting(VecDeque<One>);
+
+struct One {
+    question: Question,
+    at: Instant,
+    again: Duration,
+}
+
+impl Waiting {
+    fn add(&mut self, question: Question, now: Instant) {
+        self.0.push_back(One {
+            question,
+            at: now,
+            again: AGAIN_MIN,
+        });
+    }
+
+    /// How long until the next one is due, at most until the client is to be served.
+    fn patience(&self, now: Instant) -> Duration {
+        let waits = self
+            .0
+            .iter()
+            .map(|one| one.at.saturating_duration_since(now));
+        waits.min().unwrap_or(LISTEN_EVERY).min(LISTEN_EVERY)
+    }
+
+    /// The one that has been due for longest.
+    fn due(&mut self, now: Instant) -> Option<One> {
+        let due = { self.0.iter().enumerate() }
+            .filter(|(_, one)| one.at <= now)
+            .min_by_key(|(_, one)| one.at);
+        let index = due.map(|(index, _)| index)?;
+        self.0.remove(index)
+    }
+
+    fn again(&mut self, mut one: One, now: Instant) {
+        one.at = now + one.again;
+        one.again = (one.again * 2).min(AGAIN_MAX);
+        self.0.push_back(one);
+    }
+
+    fn forget(&mut self, places: &[Place]) {
+        self.0.retain(
+            |one| !matches!(&one.question, Question::Place(place) if places.contains(place)),
+        );
+    }
+}
+
+fn look(
+    cluster: &Cluster,
+    of: &Asked,
+    question: &Question,
+) -> Result<Option<Answer>, ClusterError> {
     match question {
+        Question::Forget(_) => Ok(None),
         Question::Topics => {
             let found = cluster.topics(&of.patterns)?;
-            Ok(Answer::Topics(found.into_keys().collect()))
+            Ok(Some(Answer::Topics(found.into_keys().collect())))
         }
         Question::TopicIds(topics) => {
             let names: Vec<&str> = topics.iter().map(String::as_str).collect();
@@ -179,17 +229,17 @@ fn look(cluster: &Cluster, of: &Asked, question: &Question) -> Result<Answer, Cl
                 tracing::warn!("whether topics were made anew is not known this time: {error}");
                 BTreeMap::new()
             });
-            Ok(Answer::TopicIds {
+            Ok(Some(Answer::TopicIds {
                 asked: topics.clone(),
                 ids,
-            })
+            }))
         }
         Question::Retention(topic) => {
             let age = cluster.retention(topic).unwrap_or_else(|error| {
                 tracing::debug!("for metrics only: {error}");
                 None
             });
-            Ok(Answer::Retention(topic.clone(), age))
+            Ok(Some(Answer::Retention(topic.clone(), age)))
         }
         Question::Place(place) => {
             let one = std::slice::from_ref(place);
@@ -208,7 +258,54 @@ fn look(cluster: &Cluster, of: &Asked, question: &Question) -> Result<Answer, Cl
                 committed,
                 at_time,
             };
-            Ok(Answer::Place(place.clone(), found))
+            Ok(Some(Answer::Place(place.clone(), found)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(partition: i32) -> Question {
+        Question::Place(("orders".to_owned(), partition))
+    }
+
+    fn partition(one: Option<One>) -> Option<i32> {
+        match one?.question {
+            Question::Place((_, partition)) => Some(partition),
+            Question::Topics
+            | Question::TopicIds(_)
+            | Question::Retention(_)
+            | Question::Forget(_) => None,
+        }
+    }
+
+    #[test]
+    fn a_question_without_an_answer_keeps_no_other_back_and_is_asked_ever_more_rarely() {
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        waiting.add(place(0), now);
+        let mut at = now;
+        for wait in [AGAIN_MIN, AGAIN_MIN * 2, AGAIN_MIN * 4] {
+            let one = waiting.due(at).expect("due");
+            waiting.again(one, at);
+            waiting.add(place(1), at);
+            assert_eq!(waiting.patience(at), Duration::ZERO);
+            assert_eq!(partition(waiting.due(at)), Some(1), "others at once");
+            assert_eq!(waiting.patience(at), wait);
+            assert!(waiting.due(at + wait / 2).is_none());
+            at += wait;
+        }
+        assert_eq!(partition(waiting.due(at)), Some(0));
+    }
+
+    #[test]
+    fn what_is_not_ours_any_more_is_not_asked_for() {
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        waiting.add(place(0), now);
+        waiting.add(place(1), now);
+        waiting.forget(&[("orders".to_owned(), 0)]);
+        assert_eq!(partition(waiting.due(now)), Some(1));
+        assert!(waiting.due(now).is_none());
     }
 }

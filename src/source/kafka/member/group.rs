@@ -377,6 +377,9 @@ impl Member {
             }
         }
         self.unassign(&gone);
+        let leaving = self.slots.iter().filter(|slot| slot.is_leaving());
+        let leaving = leaving.map(|slot| slot.place.clone()).collect();
+        self.looker.ask(Question::Forget(leaving));
         self.slots.retain(|slot| !slot.is_leaving());
         self.revoking = false;
         // What the group took it gives out anew, perhaps to us: it says so, though it be nothing.
@@ -419,20 +422,16 @@ impl Member {
 
     /// The group has answered a commit.
     fn confirmed(&mut self, told: &Told) {
-        let places = &told.places;
-        if let Some(error) = &told.error {
-            tracing::debug!(source = %self.settings.name, "the group's offsets are not written: {error}");
-            for slot in &mut self.slots {
-                if places.contains(&slot.place) {
-                    slot.mirrored = None;
-                }
+        for (place, error) in &told.refused {
+            tracing::debug!(source = %self.settings.name, "the group's offset of {}/{} is not written: {error}", place.0, place.1);
+            if let Some(slot) = self.at(place) {
+                slot.mirrored = None;
             }
-            return;
         }
         let mut again = Vec::new();
         for slot in &mut self.slots {
             // Taken before we asked, an offset says nothing of whether we are a member now.
-            if places.contains(&slot.place)
+            if told.taken.contains(&slot.place)
                 && matches!(&slot.stage, Stage::Fenced { asked: Some(asked) } if told.number >= asked.commit)
             {
                 slot.stage = Stage::Naming;
