@@ -62,6 +62,11 @@ use tries::Tries;
 /// Most source events looked at in one turn.
 const EVENTS_PER_TURN: usize = 8;
 
+/// Records of a turn after which no event is looked at in it. With a batch more they are fewer than a
+/// turn can start: what a quick handler keeps up with is done while it is in the processor's cache, and
+/// does not pile up behind what is older.
+const RECORDS_PER_TURN: usize = 512;
+
 /// An answer of the store, or of the dead-letter target.
 enum StoreFact {
     Claimed {
@@ -258,9 +263,8 @@ impl Processor {
                 Some((name, end)) = self.sources.next(), if !self.sources.is_empty() => {
                     Woken::SourceEnded(name, end)
                 }
-                _ = self.events.recv_many(&mut events, EVENTS_PER_TURN), if !self.sources.is_empty() => {
-                    Woken::Other
-                }
+                // The next turn looks at what else came.
+                _ = self.events.recv_many(&mut events, 1), if !self.sources.is_empty() => Woken::Other,
                 () = wake => Woken::Other,
             };
             // The process may have slept for long, with others at its partitions meanwhile.
@@ -301,9 +305,15 @@ impl Processor {
         while let Some((name, end)) = self.sources.ended() {
             self.source_ended(&name, end);
         }
-        while events.len() < EVENTS_PER_TURN {
+        let mut records = 0;
+        while events.len() < EVENTS_PER_TURN && records < RECORDS_PER_TURN {
             match self.events.try_recv() {
-                Ok(event) => events.push(event),
+                Ok(event) => {
+                    if let Event::Records(batch) = &event {
+                        records += batch.len();
+                    }
+                    events.push(event);
+                }
                 Err(_) => break,
             }
         }
