@@ -1,6 +1,10 @@
 //! Actions: what the engine asks for is performed.
 
-use super::{Processor, log, owned::Waiting};
+use super::{
+    Processor, log,
+    owned::Waiting,
+    tries::{Out, Started},
+};
 use crate::{
     history::Event as Noted,
     record::{LaneKey, Run},
@@ -58,27 +62,42 @@ impl Processor {
         let Some(run) = Run::new(self.engine.records(ticket), attempt) else {
             return;
         };
-        let number = self.tries.next_number();
-        for record in run.records() {
-            self.notes.record(
-                record,
-                Noted::Started {
-                    ticket: number,
-                    attempt,
-                },
-            );
+        let number = self.tries.number();
+        if self.notes.keeps() {
+            let started = |record| {
+                let ticket = number;
+                self.notes
+                    .record(record, Noted::Started { ticket, attempt });
+            };
+            run.records().iter().for_each(started);
         }
-        self.counters.tries += run.records().len() as u64;
+        let records = run.records().len();
+        self.counters.tries += records as u64;
         self.counters.in_flight_peak = self.counters.in_flight_peak.max(self.engine.in_flight());
         // A probe is timed by itself: among tries that are only spawned it would seem quick.
         let began = self.tries.probes_next().then(|| self.clock.now());
-        let ended = self.tries.start(ticket, partition, run, self.now);
+        let started = self.tries.start(run);
         if let Some(began) = began {
             let elapsed = self.clock.now().saturating_sub(began);
             self.tries.took(elapsed, 1);
         }
-        if let Some((out, end)) = ended {
-            self.try_ended(ticket, &out, end);
+        if let Started::Ended(end) = &started
+            && self.passes(ticket, partition, records, end)
+        {
+            return;
+        }
+        // The same records: the engine lends them until it hears of the try's end.
+        let Some(run) = Run::new(self.engine.records(ticket), attempt) else {
+            return;
+        };
+        let out = Out {
+            run,
+            partition,
+            number,
+        };
+        match started {
+            Started::Ended(end) => self.try_ended(ticket, &out, end),
+            Started::Out(pending) => self.tries.keep(ticket, out, pending, self.now),
         }
     }
 

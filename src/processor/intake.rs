@@ -110,21 +110,26 @@ impl Processor {
                 let used = owned.attempts.remove(record.position()).unwrap_or(0);
                 used.min(self.settings.failure.attempts_max.saturating_sub(1))
             };
-            let noted = record.clone();
-            Self::note_charged(owned, &noted);
-            match self.engine.push(id, record, attempts) {
-                Pushed::Accepted => self.notes.record(&noted, Noted::Fetched),
-                Pushed::AlreadySettled => self.notes.record(&noted, Noted::AlreadyDone),
-                Pushed::Duplicate | Pushed::NotAssigned => {}
+            if !owned.charged.is_empty() {
+                Self::note_charged(owned, &record);
+            }
+            let noted = self.notes.keeps().then(|| record.clone());
+            let position = record.position().clone();
+            let event = match self.engine.push(id, record, attempts) {
+                Pushed::Accepted => Noted::Fetched,
+                Pushed::AlreadySettled => Noted::AlreadyDone,
+                Pushed::Duplicate | Pushed::NotAssigned => continue,
                 Pushed::NotInOrder => {
                     let what = format!(
-                        "{}: position {} was handed over after a later one: the partition starts nothing more; restart to read it again from its checkpoint",
+                        "{}: position {position} was handed over after a later one: the partition starts nothing more; restart to read it again from its checkpoint",
                         assignment.name,
-                        noted.position(),
                     );
                     self.fail_source(&assignment.name.source, SourceError::Refused { what });
                     return;
                 }
+            };
+            if let Some(noted) = noted {
+                self.notes.record(&noted, event);
             }
         }
     }

@@ -25,6 +25,11 @@ impl Notes {
         }
     }
 
+    /// Whether anybody keeps them.
+    pub(super) fn keeps(&self) -> bool {
+        self.keeps
+    }
+
     /// Of the worker itself.
     pub(super) fn worker(&self, event: Event<'_>) {
         self.fact(None, event);

@@ -49,6 +49,20 @@ pub(super) struct Out {
     pub(super) number: u64,
 }
 
+/// What became of a try where it started.
+pub(super) enum Started {
+    /// It ended.
+    Ended(Ended),
+    /// It is out.
+    Out(Pending),
+}
+
+/// A try that did not end where it started.
+pub(super) struct Pending {
+    body: Body,
+    abort: Abort,
+}
+
 /// All tries of this process.
 pub(super) struct Tries {
     target: Arc<dyn Target>,
@@ -82,26 +96,16 @@ impl Tries {
         }
     }
 
-    /// The number that the next try will have.
-    pub(super) fn next_number(&self) -> u64 {
-        self.numbers + 1
+    /// The number of the next try that starts.
+    pub(super) fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
     }
 
-    /// Starts a try; gives it back when it ended at once.
-    pub(super) fn start(
-        &mut self,
-        ticket: Ticket,
-        partition: PartitionId,
-        run: Run,
-        now: Duration,
-    ) -> Option<(Out, Ended)> {
-        self.numbers += 1;
-        let future = Arc::clone(&self.target).try_run(run.clone());
-        let out = Out {
-            run,
-            partition,
-            number: self.numbers,
-        };
+    /// Starts a try. What is known of it is given only with one that is out ([`Tries::keep`]): most of
+    /// quick handlers end at once, and need none of it.
+    pub(super) fn start(&mut self, run: Run) -> Started {
+        let future = Arc::clone(&self.target).try_run(run);
         let mut future = AssertUnwindSafe(future).catch_unwind();
         let spawn = self.spawning && !self.probes_next();
         self.since_probe += 1;
@@ -112,7 +116,7 @@ impl Tries {
         } else {
             self.since_probe = 0;
             match Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(end) => return Some((out, Ended::from(Ok(end)))),
+                Poll::Ready(end) => return Started::Ended(Ended::from(Ok(end))),
                 Poll::Pending => {
                     let (abort, registration) = AbortHandle::new_pair();
                     (
@@ -122,10 +126,15 @@ impl Tries {
                 }
             }
         };
+        Started::Out(Pending { body, abort })
+    }
+
+    /// Keeps a try that is out until it ends.
+    pub(super) fn keep(&mut self, ticket: Ticket, out: Out, pending: Pending, now: Duration) {
+        let Pending { body, abort } = pending;
         self.pending.push(Try { ticket, body });
         self.out.insert(ticket, (out, abort));
         self.deadlines.push_back((now + self.timeout, ticket));
-        None
     }
 
     /// Tries go to the runtime's other threads.
@@ -359,8 +368,16 @@ mod tests {
         tries.took(Duration::from_secs(1), 1);
         assert!(tries.spawning());
         let (ticket, partition, run) = started();
-        let ended = tries.start(ticket, partition, run, Duration::ZERO);
-        assert!(ended.is_none(), "it is out");
+        let Started::Out(pending) = tries.start(run.clone()) else {
+            panic!("it is out");
+        };
+        let number = tries.number();
+        let out = Out {
+            run,
+            partition,
+            number,
+        };
+        tries.keep(ticket, out, pending, Duration::ZERO);
         tries.expire(Duration::from_millis(999));
         assert_eq!(tries.overrun_since(), None, "it has its time");
         tries.expire(Duration::from_secs(1));
