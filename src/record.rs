@@ -379,6 +379,15 @@ impl Run {
         }
     }
 
+    /// The records, taken out.
+    pub(crate) fn into_records(self) -> impl Iterator<Item = Record> {
+        let (one, many) = match self.records {
+            Records::One(record) => (Some(record), Vec::new()),
+            Records::Many(records) => (None, records),
+        };
+        one.into_iter().chain(many)
+    }
+
     /// The first record.
     pub fn first(&self) -> &Record {
         &self.records()[0]

@@ -49,8 +49,8 @@ where
 {
     async fn handle(&self, run: Run) -> Answer {
         let mut answer = Answer::default();
-        for record in run.records() {
-            match (self.f)(Arc::clone(&self.state), record.clone()).await {
+        for record in run.into_records() {
+            match (self.f)(Arc::clone(&self.state), record).await {
                 Ok(Done { effects }) => {
                     answer
                         .effects
