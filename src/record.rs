@@ -226,6 +226,13 @@ impl BatchBuilder {
         }
     }
 
+    /// Makes room for so many more records, with so many bytes together.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn reserve(&mut self, records: usize, bytes: usize) {
+        self.entries.reserve_exact(records);
+        self.bytes.reserve_exact(bytes);
+    }
+
     /// Adds a record; its lane comes from `order`.
     ///
     /// # Errors

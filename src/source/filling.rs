@@ -85,6 +85,17 @@ impl Filling {
         })
     }
 
+    /// Makes room for what is about to come: so many records of so many bytes, as far as a batch may hold
+    /// them.
+    #[cfg(feature = "kafka")]
+    pub(super) fn expect(&mut self, records: usize, bytes: usize) {
+        let most = records.min(RECORDS_MAX);
+        // Of about equal size, each with its tag byte.
+        let bytes = bytes / records.max(1) * most;
+        let bytes = (bytes + bytes / 16).min(BYTES_MAX) + most;
+        self.builder.reserve(most, bytes);
+    }
+
     /// Adds a record.
     ///
     /// # Errors

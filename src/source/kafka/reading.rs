@@ -266,6 +266,7 @@ impl Reading {
                 Ok(filling) => filling,
                 Err(wants) => return Handed::Starved(wants),
             };
+            filling.expect(self.waiting.len(), self.waiting_bytes);
             match self.fill(&mut filling, order) {
                 _ if !filling.is_empty() => {
                     (self.need, self.wanted, self.looks) = (None, None, 0);
