@@ -156,12 +156,16 @@ impl Member {
             self.poll()?;
             self.group()?;
             self.flow();
-            if !self.send_pending() {
+            // What came is handed over before more is fetched. Else what the processor has no room for adds
+            // up here, until librdkafka is paused for it and throws away what it has fetched ahead.
+            let mut worked = self.send_pending() && self.hand_over()?;
+            if !self.pending.is_empty() {
+                self.mirror();
                 std::thread::sleep(NAP);
                 continue;
             }
-            self.fetch(wait);
-            let worked = self.hand_over()?;
+            self.fetch(if worked { Duration::ZERO } else { wait });
+            worked |= self.hand_over()?;
             self.tell_behind();
             self.mirror();
             wait = if worked { Duration::ZERO } else { WAIT };
