@@ -10,6 +10,7 @@ mod checkpoint;
 mod demo;
 #[cfg(feature = "dynamodb")]
 mod dynamodb;
+mod examples;
 mod help;
 mod import;
 mod lanes;
