@@ -250,3 +250,49 @@ fn an_address_that_is_taken_is_named_and_nothing_is_called() {
     let recovered = world.lanekeeper(&["recover", "--set", &set]);
     assert_eq!(recovered.code, Some(0), "{}", recovered.stderr);
 }
+
+/// The check of `deploy/Dockerfile`, asking at this address.
+fn image_finds_healthy(address: &str) -> bool {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/Dockerfile");
+    let file = std::fs::read_to_string(file).expect("the Dockerfile");
+    let check = file.split("HEALTHCHECK ").nth(1).expect("a check");
+    let check = check
+        .split("CMD ")
+        .nth(1)
+        .and_then(|rest| rest.lines().next());
+    let words: Vec<String> = serde_json::from_str(check.expect("a command")).expect("a list");
+    let port = address.rsplit(':').next().expect("a port");
+    let [program, arguments @ ..] = &words[..] else {
+        panic!("no program: {words:?}");
+    };
+    let arguments = arguments.iter().map(|word| word.replace("9464", port));
+    let mut command = std::process::Command::new(program);
+    command.args(arguments).stderr(std::process::Stdio::null());
+    command.status().expect("bash").success()
+}
+
+#[test]
+fn the_image_s_check_tells_a_healthy_worker_from_others() {
+    let world = World::new();
+    let service = Service::start(&world);
+    service.until("/healthz", 200, "ok");
+    assert!(image_finds_healthy(&service.address));
+    let address = service.address.clone();
+    service.running.signal(Signal::TERM);
+    assert_eq!(service.running.exit_code(), Some(0));
+    assert!(!image_finds_healthy(&address), "nobody is there");
+
+    let ill = std::net::TcpListener::bind("127.0.0.1:0").expect("an address");
+    let address = ill.local_addr().expect("an address").to_string();
+    let answer = std::thread::spawn(move || {
+        let (mut stream, _) = ill.accept().expect("a connection");
+        let mut request = [0; 200];
+        let length = stream.read(&mut request).expect("a request");
+        let says = "HTTP/1.1 503 Service Unavailable\r\n\r\nunhealthy: 200 \n";
+        stream.write_all(says.as_bytes()).expect("an answer");
+        String::from_utf8_lossy(&request[..length]).into_owned()
+    });
+    assert!(!image_finds_healthy(&address), "it says that it is ill");
+    let asked = answer.join().expect("asked");
+    assert!(asked.starts_with("GET /healthz HTTP/1.0\r\n"), "{asked}");
+}

@@ -2,6 +2,9 @@
 //! reasons stand in `CONTRIBUTING.md`.
 
 mod code;
+// What they configure is in no smaller build.
+#[cfg(all(feature = "dynamodb", feature = "kafka"))]
+mod deploy;
 mod documents;
 mod layers;
 mod licences;
