@@ -114,6 +114,26 @@ fn every_key_of_the_configuration_is_documented_once() {
     demand_none("docs/configuration.md", &wrong);
 }
 
+#[test]
+fn metrics_that_documents_name_are_there() {
+    let there = file("docs/metrics.md").unwrap().text;
+    let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
+    let mut seen = 0;
+    let mut wrong = Vec::new();
+    for document in documents() {
+        for (at, _) in document.text.match_indices("`lanekeeper_") {
+            let name = &document.text[at + 1..];
+            let name = &name[..name.find(|c| !is_part(c)).unwrap_or(name.len())];
+            seen += 1;
+            if !there.contains(&format!("| `{name}` |")) {
+                wrong.push(format!("{}: `{name}`", document.path));
+            }
+        }
+    }
+    assert!(seen > 40, "only {seen} names: is the search broken?");
+    demand_none("docs/metrics.md does not know", &wrong);
+}
+
 /// `g7` of `fn g7_a_panic_is_no_success()`, where it is a test.
 fn guarantees_tested(file: &SourceFile) -> BTreeSet<u32> {
     let mut tested = BTreeSet::new();
