@@ -21,6 +21,7 @@ use package::Package;
 use probe::Probe;
 use rustix::process::Signal;
 use std::{
+    ffi::OsString,
     io::{self, Write as _},
     path::PathBuf,
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
@@ -315,6 +316,11 @@ impl Drop for Kafka {
             }
         }
     }
+}
+
+/// The JVM that brokers run on.
+pub(crate) fn java() -> OsString {
+    package::program("java")
 }
 
 fn ours() -> String {

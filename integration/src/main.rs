@@ -24,9 +24,8 @@ Usage: cargo integration COMMAND
   chaos [--minutes N] [--seed S] [--store local|dynamodb] [--brokers N]
                 members of a Kafka group are killed, frozen and stopped, brokers restart, the network
                 to the table fails [default: 10 minutes, another seed each time, dynamodb, 3 brokers]
-  bench kafka [RECORDS] [BYTES] [ROUNDS] [bare] [sqlite] [dynamodb]
-                a topic read to its end by a worker whose handler does nothing, beside rdkafka's bare
-                poll loop [default: 1000000 of 100 bytes, 5 rounds, all three]
+  bench kafka [ARGS]  a topic read by a worker, by rdkafka's bare poll loop and by other consumers, in
+                turns; `--help` says what there is
   weather       of these, the DynamoDB store's tests while its network and its table fail
   cost [SECONDS]  what the DynamoDB store consumes and costs, busy and idle, each for so long
                 [default: 60]
@@ -164,15 +163,16 @@ fn tell_logs(name: &str, logs: impl IntoIterator<Item = PathBuf>) {
 }
 
 fn bench(args: &[String]) -> ExitCode {
-    match benches::kafka(args) {
-        Ok(status) if status.success() => ExitCode::SUCCESS,
-        Ok(status) => {
-            complain(&format!("the benchmark ended with {status}"));
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            complain(&error.to_string());
-            ExitCode::FAILURE
+    if let [help] = args
+        && ["help", "-h", "--help"].contains(&help.as_str())
+    {
+        return say(benches::USAGE.trim_end());
+    }
+    match benches::Options::from_args(args) {
+        Ok(options) => done(benches::kafka(&options).map(|()| "done".to_owned())),
+        Err(problem) => {
+            complain(&format!("{problem}\n\n{}", benches::USAGE.trim_end()));
+            ExitCode::from(EXIT_USAGE)
         }
     }
 }
