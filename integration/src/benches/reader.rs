@@ -39,16 +39,11 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "records are far fewer than a double can count"
-    )]
     pub(super) fn rate(&self) -> f64 {
         self.records as f64 / self.seconds
     }
 
     /// Microseconds of processor time for one record.
-    #[expect(clippy::cast_precision_loss, reason = "as above")]
     pub(super) fn processor(&self) -> f64 {
         self.processor_seconds * 1e6 / self.records as f64
     }
