@@ -12,6 +12,9 @@ const UNIFORM: u32 = 1_000;
 /// Keys of zipf(1.0): the most frequent one has a tenth of all records.
 const ZIPF: u32 = 10_000;
 
+/// Records that a JVM reads first, so that it has compiled what is measured.
+pub(super) const REHEARSAL_MAX: u64 = 100_000;
+
 /// What a case is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Aim {
@@ -141,7 +144,7 @@ fn latency(name: &str, delay: u32, skew: Skew, rate: u64) -> Case {
     Case {
         name: format!("latency/{name}"),
         aim: Aim::Latency,
-        records: 4 * rate,
+        records: 3 * rate,
         bytes: 100,
         skew,
         delay,
@@ -198,17 +201,26 @@ impl Case {
         }
     }
 
+    /// How many other records a JVM reads before: where handlers wait, less depends on it.
+    pub(super) fn rehearsal(&self) -> u64 {
+        match self.aim {
+            Aim::Throughput => REHEARSAL_MAX,
+            Aim::Handlers | Aim::Latency => REHEARSAL_MAX / 2,
+        }
+    }
+
     /// Seconds that it takes, roughly.
     pub(super) fn expected(&self, options: &Options) -> u64 {
         let seconds = |reader: Reader| match (self.aim, reader) {
             (Aim::Throughput, Reader::Bare | Reader::Sqlite | Reader::Dynamodb) => 2,
-            (Aim::Throughput | Aim::Latency, Reader::ParallelConsumer) => 9,
+            (Aim::Throughput, Reader::ParallelConsumer) => 9,
+            (Aim::Latency, Reader::ParallelConsumer) => 7,
             (Aim::Throughput, Reader::RuststreamRdkafka) => 4,
-            (Aim::Handlers, Reader::ParallelConsumer) => 8,
+            (Aim::Handlers, Reader::ParallelConsumer) => 7,
             (Aim::Handlers, Reader::RuststreamRdkafka) => 5,
             (Aim::Handlers, Reader::Bare | Reader::Sqlite | Reader::Dynamodb) => 4,
-            (Aim::Latency, Reader::RuststreamRdkafka) => 13,
-            (Aim::Latency, Reader::Bare | Reader::Sqlite | Reader::Dynamodb) => 6,
+            (Aim::Latency, Reader::RuststreamRdkafka) => 10,
+            (Aim::Latency, Reader::Bare | Reader::Sqlite | Reader::Dynamodb) => 5,
         };
         let round: u64 = { self.readers(options).into_iter() }.map(seconds).sum();
         round * self.rounds(options) as u64 + 3

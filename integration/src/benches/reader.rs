@@ -2,7 +2,7 @@
 
 use super::{
     Options,
-    cases::{Aim, CAP, Case, PARTITIONS, Skew},
+    cases::{Aim, CAP, Case, PARTITIONS, REHEARSAL_MAX, Skew},
     programs::{Programs, Reader},
 };
 use crate::kafka::Kafka;
@@ -20,9 +20,6 @@ use tempfile::NamedTempFile;
 
 /// A reader that has lost a record waits for it for ever.
 const LIMIT: Duration = Duration::from_secs(120);
-
-/// Read first by the JVM's readers, so that it has compiled what is measured.
-const REHEARSAL: u64 = 100_000;
 
 /// What every harness prints: `benches/kafka/ledger.rs` says what each field is.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -100,7 +97,7 @@ impl<'a> Bench<'a> {
     pub(super) fn rehearse_with(&self) -> io::Result<()> {
         let fill = Filling {
             topic: &self.rehearsal,
-            records: REHEARSAL,
+            records: REHEARSAL_MAX,
             warm_up: 0,
             bytes: 100,
             skew: Skew::Uniform,
@@ -220,7 +217,7 @@ impl<'a> Bench<'a> {
         if reader == Reader::ParallelConsumer {
             let rehearsal = [
                 ("--rehearsal", self.rehearsal.clone()),
-                ("--rehearsal-records", REHEARSAL.to_string()),
+                ("--rehearsal-records", case.rehearsal().to_string()),
             ];
             arguments(&mut command, &rehearsal);
         }
