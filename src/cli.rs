@@ -5,6 +5,8 @@ use clap::{Args, Parser, Subcommand};
 use exit::{CommandError, Exit};
 use std::{future::Future, path::PathBuf, process::ExitCode};
 
+#[cfg(feature = "kafka")]
+mod attended;
 mod audit;
 mod check;
 mod checkpoint;

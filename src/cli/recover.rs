@@ -132,6 +132,11 @@ async fn work(
     options: &RunOptions,
 ) -> Result<((Report, Outcome), Vec<Recovered>), CommandError> {
     let session = Session::new(config, |target, _| target).await?;
+    #[cfg(feature = "kafka")]
+    if let Some(selection) = &options.recover {
+        let else_do = "they do what a recovery does, and go on";
+        super::attended::unattended(config, selection, else_do).await?;
+    }
     let worker = Worker::open(config, session.target(), options)?;
     let ends = worker.ends().clone();
     let store = open_store(config, Access::Read)?;

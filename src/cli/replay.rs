@@ -131,7 +131,7 @@ pub(crate) fn run(common: &Common, arguments: &ReplayArguments) -> Result<Exit, 
     let spans = super::block_on(spans(&config, arguments, from))?;
     let key = arguments.key.as_deref().map(str::as_bytes);
     if arguments.dry_run {
-        dry_run::run(&config, &spans, key, arguments.json)?;
+        dry_run::run(&config, &arguments.selection(), &spans, key, arguments.json)?;
         return Ok(Exit::Fine);
     }
     let reporting = Reporting::new(arguments.report.as_deref())?;
@@ -208,6 +208,11 @@ async fn work(
         None => Arc::new(Without::new(inner, Some(stop), refused)) as _,
     };
     let session = Session::new(config, wrap).await?;
+    #[cfg(feature = "kafka")]
+    if !arguments.alongside {
+        let else_do = "or replay beside it with `--alongside`, in no order to what it does";
+        super::attended::unattended(config, &arguments.selection(), else_do).await?;
+    }
     let locks = Locks::take(config, &arguments.selection(), arguments.alongside)?;
     let _guard = locks.guard();
     let replay = if again {
@@ -239,6 +244,7 @@ async fn applied(
     from: &When,
     spans: Vec<Span>,
 ) -> Result<Option<Replay>, CommandError> {
+    Unfinished::is_alone(config).await?;
     let told = arguments.told(from);
     if let Some(unfinished) = Unfinished::read(config, Access::Create).await? {
         if !unfinished.is_of(&told) {
@@ -260,6 +266,7 @@ async fn applied(
 
 async fn abandon(config: &Config) -> Result<Exit, CommandError> {
     open_store(config, Access::Existing)?;
+    Unfinished::is_alone(config).await?;
     let _locks = Locks::take(config, &Selection::default(), true)?;
     match Unfinished::read(config, Access::Existing).await {
         Ok(None) => {

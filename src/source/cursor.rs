@@ -11,6 +11,8 @@ pub(super) struct Cursor {
     open: VecDeque<(u64, u64)>,
     /// From here on everything.
     tail: u64,
+    /// Open positions were left out that nothing has been told of yet.
+    gone: bool,
 }
 
 impl Cursor {
@@ -19,6 +21,7 @@ impl Cursor {
         Self {
             open: VecDeque::new(),
             tail: position,
+            gone: false,
         }
     }
 
@@ -41,7 +44,11 @@ impl Cursor {
                 _ => open.push_back((position, position)),
             }
         }
-        Some(Self { open, tail })
+        Some(Self {
+            open,
+            tail,
+            gone: false,
+        })
     }
 
     /// The next positions to read, both ends included, of a log that ends at `last`.
@@ -64,8 +71,15 @@ impl Cursor {
     pub(super) fn wants(&mut self, position: u64) -> bool {
         while self.open.front().is_some_and(|&(_, last)| last < position) {
             self.open.pop_front();
+            self.gone = true;
         }
         position >= self.next()
+    }
+
+    /// Whether open positions turned out to be gone since this was last asked.
+    #[cfg(feature = "kafka")]
+    pub(super) fn take_gone(&mut self) -> bool {
+        std::mem::take(&mut self.gone)
     }
 
     /// Everything up to `position` is dealt with.
@@ -156,6 +170,8 @@ mod tests {
             })
             .collect();
         assert_eq!(wanted, [5, 9, 21, 30]);
+        // 8 and 15 did not come: that is news once.
+        assert!(cursor.take_gone() && !cursor.take_gone());
         assert_eq!(cursor.next(), 31);
     }
 

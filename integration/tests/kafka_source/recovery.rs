@@ -91,6 +91,24 @@ fn g5_a_recovery_runs_what_is_open_to_the_end_that_it_found_and_moves_the_checkp
 }
 
 #[test]
+fn members_of_the_new_protocol_are_known_from_the_store() {
+    let bench = Bench::of_echoes(1);
+    write(&bench, &values(3));
+    let new = "sources.orders.group_protocol=\"consumer\"";
+    let properties = "sources.orders.properties={}";
+    let sets = ["--set", new, "--set", properties];
+    let member = bench.scene.start(&[&["run"], &sets[..]].concat()).unwrap();
+    eventually("work", || Ok(bench.values().len() == 3)).unwrap();
+    let recover = [&["recover"], &sets[..]].concat();
+    refused(&bench, &recover, "which is at work");
+    let from = ["replay", "--from", "1970-01-01T00:00:00Z"];
+    refused(&bench, &[&from, &sets[..]].concat(), "`--alongside`");
+    stop(member);
+    run(&bench, &recover);
+    assert_eq!(bench.values().len(), 3);
+}
+
+#[test]
 fn a_replay_runs_a_range_of_one_key_again_and_touches_nothing_of_the_group() {
     let bench = of_echoes_for_ever();
     let texts = values(12);
@@ -266,7 +284,11 @@ fn g8_what_another_consumer_has_committed_is_gone_on_with_without_repeats() {
     assert_eq!(bench.values(), wanted);
     bench.wait_for_the_group();
     // Nothing that was done since becomes open or is skipped by a second import.
-    refused(&bench, &import, "nothing would run again");
+    let again = run(&bench, &import);
+    assert!(
+        again.errors.contains("it stands there already"),
+        "{again:#?}"
+    );
 }
 
 #[test]

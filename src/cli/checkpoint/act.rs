@@ -104,7 +104,10 @@ impl Act<'_> {
     pub(super) async fn run(&self, goal: &Goal) -> Result<(), CommandError> {
         let content = Uuid::new_v4().into_bytes();
         for _ in 0..TRIES {
-            let draft = self.draft(goal).await?;
+            let Some(draft) = self.draft(goal).await? else {
+                output::note(&format!("{}: it stands there already", self.name));
+                return Ok(());
+            };
             if self.how.dry_run {
                 if let Some(log) = &self.log {
                     log.holds(&draft.plan.checkpoint)?;
@@ -152,7 +155,8 @@ impl Act<'_> {
         )))
     }
 
-    async fn draft(&self, goal: &Goal) -> Result<Draft, CommandError> {
+    /// `None`: an import of what stands here already, as of one that broke off and is repeated.
+    async fn draft(&self, goal: &Goal) -> Result<Option<Draft>, CommandError> {
         let found = self.store.ownership(&self.name).await?;
         let mut items = self.store.lanes(&self.name).await?;
         items.retain(|item| item.state != LaneState::Live);
@@ -167,8 +171,10 @@ impl Act<'_> {
         }
         let now = known.cloned().unwrap_or_default();
         let chains = self.how.chains();
-        let plan = rewind::plan(&now, &standing, &goal.target, chains, forward)
-            .map_err(|error| self.refused(&error))?;
+        let plan = match rewind::plan(&now, &standing, &goal.target, chains, forward) {
+            Err(RewindError::NothingSettled) if self.verb == RewindVerb::Import => return Ok(None),
+            plan => plan.map_err(|error| self.refused(&error))?,
+        };
         let former = { found.as_ref() }.map(|found| found.generation);
         // Of a store that is new to the group, a checkpoint older than what the group has told runs records
         // again as a rewind does.
@@ -184,13 +190,13 @@ impl Act<'_> {
         let generation = generation + u64::from(is_older);
         let epoch = { found.as_ref() }.map_or(1, |found| found.epoch + 1);
         let (lanes, restored) = changes(&items, &plan, goal, epoch);
-        Ok(Draft {
+        Ok(Some(Draft {
             found,
             plan,
             generation,
             lanes,
             restored,
-        })
+        }))
     }
 
     /// The lanes with the positions of their chains.

@@ -101,21 +101,27 @@ impl Asked<'_> {
         let (name, held) = (log.name(), log.held()?);
         let mut map = self.map(name, (offset, metadata))?;
         let mut from = offset;
-        if offset < held.first || offset > held.next {
-            let what = format!(
-                "{name}: group `{}` goes on at offset {offset}, and {} holds {} to {}",
-                shown(group),
-                log.describe(),
-                held.first,
-                held.next
-            );
+        let what = format!(
+            "{name}: group `{}` goes on at offset {offset}, and {} begins at {} and ends before {}",
+            shown(group),
+            log.describe(),
+            held.first,
+            held.next
+        );
+        if offset > held.next {
+            return Err(CommandError::Usage(format!(
+                "{what}: is it another topic of the name, or is a transaction open? Where records are meant to be left out, say by `start` where to begin"
+            )));
+        }
+        if offset < held.first {
             let gone_on = source.on_gap.go_on(held.first, held.next, &what);
             let (position, gap) =
                 gone_on.map_err(|error| CommandError::Usage(error.to_string()))?;
             output::note(&gap);
             from = position;
-            map.open.retain(|open| *open >= from);
-            map.done_to = map.done_to.filter(|done| *done >= from && offset < from);
+            map.done_to = map.done_to.filter(|done| *done >= from);
+            let is_kept = |open: &u64| *open >= from && map.done_to.is_some();
+            map.open.retain(is_kept);
         }
         let above = map.done_to.map_or(0, |done| {
             (done + 1).saturating_sub(from) - map.open.len() as u64

@@ -68,13 +68,14 @@ type Counts = HashMap<Option<Vec<u8>>, u64>;
 
 pub(super) fn run(
     config: &Config,
+    selection: &Selection,
     spans: &[Span],
     key: Option<&[u8]>,
     json: bool,
 ) -> Result<(), CommandError> {
     let mut keys = Counts::new();
     let mut partitions = Vec::new();
-    for (_, logs) in Selection::default().logs(config)? {
+    for (_, logs) in selection.logs(config)? {
         for log in logs {
             for span in spans.iter().filter(|span| span.name == *log.name()) {
                 partitions.extend(count(&*log, span, key, &mut keys)?);

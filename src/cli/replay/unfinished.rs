@@ -4,10 +4,11 @@
 use super::super::{
     exit::CommandError,
     output::{self, moment, shown},
+    status::is_alive,
 };
 use crate::{
     config::Config,
-    effect::{Effect, Put},
+    effect::{Condition, Effect, Put},
     position::Position,
     record::{LaneKey, PartitionName},
     run::{Replay, RunError, Span, namespace_store, open_store},
@@ -87,7 +88,22 @@ impl Unfinished {
         Ok(Some(unfinished))
     }
 
-    /// Writes it down. The replay lock is held: nobody else does.
+    /// Refuses while a replay with effects is under way, as far as its worker's last word says: where no
+    /// file is locked nothing else does.
+    pub(super) async fn is_alone(config: &Config) -> Result<(), CommandError> {
+        let store = namespace_store(config, Access::Create).map_err(CommandError::Run)?;
+        let workers = store.workers().await?;
+        match workers.iter().find(|item| is_alive(item, output::now())) {
+            None => Ok(()),
+            Some(item) => Err(CommandError::Usage(format!(
+                "another replay is under way, and there is one at a time: that of process {} on `{}` (one that died on another machine counts for two and a half minutes)",
+                item.pid,
+                shown(&item.host)
+            ))),
+        }
+    }
+
+    /// Writes it down, unless another one is there.
     pub(super) async fn write(&self, config: &Config) -> Result<(), CommandError> {
         let store = namespace_store(config, Access::Create).map_err(CommandError::Run)?;
         let worker = WorkerId(Uuid::new_v4());
@@ -99,7 +115,7 @@ impl Unfinished {
             table: TABLE.to_owned(),
             key: KEY.to_owned(),
             value,
-            condition: None,
+            condition: Some(Condition::Exists(false)),
         });
         let commit = Commit {
             partition: partition.clone(),

@@ -140,9 +140,19 @@ impl Member {
                     Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
                     Ok(Order::Fenced(name, why)) if self.settings.extent != Extent::Everything => {
                         // It is of no group that could say who is to go on.
+                        if let Some(slot) = self.slot(&name) {
+                            slot.durable = None;
+                        }
+                        let whose = if self.settings.extent.is_apart() {
+                            "another replay is under way".to_owned()
+                        } else {
+                            format!(
+                                "a worker of group `{}`, another recovery or an operator's rewind is at it",
+                                self.settings.group_id
+                            )
+                        };
                         return Err(refused(format!(
-                            "`{name}`: {why}; is a worker of group `{}` at it? Whoever works on it now goes on",
-                            self.settings.group_id
+                            "`{name}`: {why}; {whose}, and this one ends"
                         )));
                     }
                     Ok(order) => self.obey(order),
@@ -344,7 +354,9 @@ impl Member {
                 through: Position::Offset(through),
             }),
             Handed::End(passed) | Handed::Through(passed) => {
-                reading.told = Some((0, Instant::now()));
+                // A broker that has just taken over may not know of the rest of the part yet.
+                let records = reading.left();
+                reading.told = Some((records, Instant::now()));
                 if let Some(through) = passed {
                     self.pending.push_back(Event::PassedOver {
                         partition: name.clone(),
@@ -353,7 +365,7 @@ impl Member {
                 }
                 self.pending.push_back(Event::Behind {
                     partition: name,
-                    records: 0,
+                    records,
                 });
                 if is_through {
                     self.detach(&place);

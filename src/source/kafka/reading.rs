@@ -170,7 +170,8 @@ impl Reading {
                 if unseen {
                     self.cursor.pass(next - 1);
                 }
-                Handed::End(unseen.then(|| next - 1))
+                let is_news = unseen || self.cursor.take_gone();
+                Handed::End(next.checked_sub(1).filter(|_| is_news))
             }
             Kind::OutOfRange(said) => {
                 self.forget();
@@ -207,7 +208,8 @@ impl Reading {
         if let Some(last) = unseen {
             self.cursor.pass(last);
         }
-        Handed::Through(unseen)
+        let is_news = unseen.is_some() || self.cursor.take_gone();
+        Handed::Through(last.filter(|_| is_news))
     }
 
     /// Passes records of other keys over; the last one's offset.
@@ -236,6 +238,11 @@ impl Reading {
         let next = self.part.before.map_or(next, |before| next.min(before));
         let last = next.checked_sub(1);
         last.map_or(0, |last| self.cursor.remaining(last))
+    }
+
+    /// How many records of the part are still to come, where the log's end is reached.
+    pub(super) fn left(&self) -> u64 {
+        self.part.before.map_or(0, |before| self.behind(before))
     }
 
     fn is_far_behind(&self, position: u64) -> bool {
