@@ -123,7 +123,11 @@ fn metrics_that_documents_name_are_there() {
     for document in documents() {
         for (at, _) in document.text.match_indices("`lanekeeper_") {
             let name = &document.text[at + 1..];
-            let name = &name[..name.find(|c| !is_part(c)).unwrap_or(name.len())];
+            let (name, rest) = name.split_at(name.find(|c| !is_part(c)).unwrap_or(name.len()));
+            // A path of Rust is none.
+            if rest.starts_with("::") {
+                continue;
+            }
             seen += 1;
             if !there.contains(&format!("| `{name}` |")) {
                 wrong.push(format!("{}: `{name}`", document.path));
