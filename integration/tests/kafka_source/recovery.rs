@@ -57,7 +57,7 @@ fn g5_a_recovery_runs_what_is_open_to_the_end_that_it_found_and_moves_the_checkp
     bench.request(100, 10, 0);
     let member = bench.member("member");
     bench.wait_for(90);
-    refused(&bench, &["recover"], "has 1 member at work");
+    refused(&bench, &["recover"], "at work: stop");
     eventually("the stop", || {
         let list = bench.scene.run(&["lanes", "list", "--json"])?;
         Ok(list.output.contains("stopped"))
