@@ -62,9 +62,9 @@ use tries::Tries;
 /// Most source events looked at in one turn.
 const EVENTS_PER_TURN: usize = 8;
 
-/// Records of a turn after which no event is looked at in it. With a batch more they are fewer than a
-/// turn can start: what a quick handler keeps up with is done while it is in the processor's cache, and
-/// does not pile up behind what is older.
+/// Records of a turn after which no event is looked at in it: about as many as a turn can start, though
+/// the batch that woke the loop and the last one come on top. What a quick handler keeps up with is done
+/// while it is in the processor's cache, and does not pile up behind what is older.
 const RECORDS_PER_TURN: usize = 512;
 
 /// An answer of the store, or of the dead-letter target.

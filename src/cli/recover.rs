@@ -33,8 +33,8 @@ use std::{
   lanekeeper recover --source orders --partition orders/3
   lanekeeper recover --json | jq '.partitions[] | select(.after.not_settled > 0)'
 
-It is `run` with an end: it takes the app's lock, so it is refused by name while a worker runs. It \
-claims the partitions, runs what is open of them in order, acts on decisions that wait, leaves \
+It is `run` with an end: it takes the app's lock, so it is refused by name while a worker runs; of \
+Kafka it asks brokers and store who is at work. It claims the partitions, runs what is open of them in order, acts on decisions that wait, leaves \
 stopped and parked lanes as they are, moves the checkpoint, and ends when it has reached the end \
 that the log had when it began. What was put later is left to the next worker, as are all other \
 partitions. Exit codes are those of `run --until-idle`: 3 when lanes stand.")]

@@ -49,7 +49,8 @@ the cap, with retries. Checkpoint, lanes, chains and registration of the app are
 record that fails for good stops its lane within the replay; the report names it, and exit code 3. \
 Retention does not wait for a replay: what it removed is a gap, as `on_gap` says.
 
-Unless --alongside, the app's lock is held: no worker runs meanwhile. Alongside a worker there is no \
+Unless --alongside, the app's lock is held: no worker runs meanwhile. Of Kafka brokers and store are \
+asked who is at work, at the start. Alongside a worker there is no \
 order between what the two do to a key, and each has the whole cap.
 
 Effects: a handler that answers with effects needs a choice; without one the first effect ends the \

@@ -196,7 +196,7 @@ pub(crate) fn unattended(
         members => format!("{members} members"),
     };
     Err(RunError::Selection(format!(
-        "source `{}`: group `{}` has {members} at work: stop them first (one that died counts until its session has timed out); {else_do}",
+        "source `{}`: group `{}` has {members} at work: stop them first (one that died counts until its session has timed out, as does a static one that stopped); {else_do}",
         source.name, settings.group_id
     )))
 }
