@@ -59,6 +59,10 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 use tries::Tries;
 
+/// Most ended tries looked at in one turn. Where many end at once, the slots of the first would stay empty
+/// until the last is looked at.
+const ENDED_PER_TURN: usize = 16;
+
 /// Most source events looked at in one turn.
 const EVENTS_PER_TURN: usize = 8;
 
@@ -293,7 +297,10 @@ impl Processor {
 
     fn facts(&mut self, events: &mut Vec<Event>, stops: &mut mpsc::UnboundedReceiver<Stop>) {
         self.tries.expire(self.now);
-        while let Some((ticket, out, end)) = self.tries.ended() {
+        for _ in 0..ENDED_PER_TURN {
+            let Some((ticket, out, end)) = self.tries.ended() else {
+                break;
+            };
             self.try_ended(ticket, &out, end);
         }
         while let Some(Some(fact)) = self.calls.next().now_or_never() {
