@@ -34,7 +34,7 @@ const DEFAULTS: [(&str, &str); 9] = [
     // A firewall that forgets a connection must not keep a partition still.
     ("socket.keepalive.enable", "true"),
     ("reconnect.backoff.max.ms", "2000"),
-    ("fetch.wait.max.ms", "250"),
+    ("fetch.wait.max.ms", "100"),
     ("fetch.error.backoff.ms", "100"),
 ];
 
