@@ -66,6 +66,8 @@ struct Member {
     pending: VecDeque<Event>,
     /// A revocation waits for our answer: until then nothing is assigned.
     revoking: bool,
+    /// When what can be read is assigned, though others may follow soon.
+    assign_by: Option<Instant>,
     /// When to say how many partitions there are, if the group says nothing by then.
     announce_at: Option<Instant>,
     /// Number of the last commit to the group's offsets.
@@ -110,6 +112,7 @@ impl Member {
             retentions: BTreeMap::new(),
             pending: VecDeque::new(),
             revoking: false,
+            assign_by: None,
             announce_at: None,
             commit: 0,
             weight: 1024,

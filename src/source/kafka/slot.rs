@@ -82,6 +82,30 @@ impl Slot {
         }
     }
 
+    /// Whether it is to be read, and librdkafka does not know yet.
+    pub(super) fn can_be_assigned(&self) -> bool {
+        match &self.stage {
+            Stage::Reading(reading) => {
+                !self.assigned && reading.looked_for.is_none() && !reading.is_through
+            }
+            Stage::Naming
+            | Stage::Claiming(_)
+            | Stage::Placing(_)
+            | Stage::Left
+            | Stage::Fenced { .. }
+            | Stage::Leaving(_)
+            | Stage::Ended => false,
+        }
+    }
+
+    /// Whether it may soon be read.
+    pub(super) fn is_on_its_way(&self) -> bool {
+        matches!(
+            self.stage,
+            Stage::Naming | Stage::Claiming(_) | Stage::Placing(_)
+        )
+    }
+
     /// Whether the group waits for our answer about it.
     pub(super) fn is_leaving(&self) -> bool {
         matches!(self.stage, Stage::Leaving(_) | Stage::Ended)

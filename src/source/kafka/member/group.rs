@@ -35,6 +35,11 @@ const LOOKS_MAX: u32 = 20;
 /// when it has nothing.
 pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(10);
 
+/// How long a partition that could be read waits for others that came with it. librdkafka asks a broker for
+/// all it reads there by one fetch at a time, which waits at the broker once there is nothing more: what
+/// is assigned meanwhile would be left out of it, `fetch.wait.max.ms` long.
+const TOGETHER: Duration = Duration::from_millis(100);
+
 /// Wait between two of these looks.
 const LOOK_AFTER: Duration = Duration::from_millis(250);
 
@@ -256,18 +261,15 @@ impl Member {
     /// Gives those to librdkafka that are to be read, each with its offset.
     fn assign(&mut self) {
         // Of a group that waits for an answer nothing may be changed but by that answer.
-        if self.revoking {
+        if self.revoking || !self.is_time_to_assign() {
             return;
         }
         let mut list = TopicPartitionList::new();
-        for slot in self.slots.iter_mut().filter(|slot| !slot.assigned) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.can_be_assigned()) {
             let place = slot.place.clone();
             let Some(reading) = slot.reading() else {
                 continue;
             };
-            if reading.looked_for.is_some() || reading.is_through {
-                continue;
-            }
             let next = i64::try_from(reading.cursor.next()).unwrap_or(i64::MAX);
             reading.paused = false;
             let added = list.add_partition_offset(&place.0, place.1, Offset::Offset(next));
@@ -294,6 +296,21 @@ impl Member {
         for element in list.elements() {
             self.queue.forward(element.topic(), element.partition());
         }
+    }
+
+    /// Whether there is something to assign, and all that may soon be is there too or was waited for.
+    fn is_time_to_assign(&mut self) -> bool {
+        if !self.slots.iter().any(Slot::can_be_assigned) {
+            self.assign_by = None;
+            return false;
+        }
+        let now = Instant::now();
+        let by = *self.assign_by.get_or_insert(now + TOGETHER);
+        let is_time = now >= by || !self.slots.iter().any(Slot::is_on_its_way);
+        if is_time {
+            self.assign_by = None;
+        }
+        is_time
     }
 
     /// Lets librdkafka fetch a partition no more. While the group waits for an answer any change would be
