@@ -30,6 +30,7 @@ use tokio::sync::mpsc::{
 
 mod ending;
 mod group;
+mod look;
 mod subscription;
 mod tell;
 
