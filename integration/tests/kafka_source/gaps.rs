@@ -1,6 +1,7 @@
 //! The log is not what the checkpoint left: an error that names both, and what `on_gap` makes of it.
 
 use crate::bench::Bench;
+use lanekeeper_integration::scene::eventually;
 
 /// Ten records, read and settled.
 fn settled() -> Bench {
@@ -58,6 +59,36 @@ fn a_topic_that_was_made_anew_is_refused_by_both_its_ids() {
         "it is this topic's checkpoint now: {ended:#?}"
     );
     assert_eq!(bench.values().len(), 25);
+}
+
+#[test]
+fn a_topic_that_is_made_anew_while_it_is_read_ends_the_worker_by_both_its_ids() {
+    let bench = Bench::of_echoes(1);
+    write(&bench, 0..10);
+    let quick = "sources.orders.properties.\"topic.metadata.refresh.interval.ms\"=500";
+    let mut member = bench.scene.start(&["run", "--set", quick]).unwrap();
+    eventually("the records", || Ok(bench.values().len() == 10)).unwrap();
+    bench.wait_for_the_group();
+    // It sees one topic and then the other, which has a record where it stands, and never none.
+    member.signal("STOP").unwrap();
+    bench.kafka.delete_topic(&bench.topic).unwrap();
+    bench.kafka.create_topic(&bench.topic, 1, &[]).unwrap();
+    write(&bench, 100..115);
+    member.signal("CONT").unwrap();
+    let words = ["topic id `", "has id `", "deleted and made anew", "on_gap"];
+    let ended = member.wait().unwrap();
+    assert_eq!(ended.code, Some(4), "{ended:#?}");
+    for word in words {
+        assert!(ended.errors.contains(word), "{word}: {ended:#?}");
+    }
+    // Nothing of the new topic became a part of the old one's checkpoint that would be gone on with.
+    let ended = bench.run_to_the_end(&[]);
+    assert_eq!(ended.code, Some(4), "{ended:#?}");
+    let ended = bench.run_to_the_end(&[EARLIEST]);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    let values = bench.values();
+    let new: Vec<String> = (100..115).map(|n| format!("value {n}")).collect();
+    assert!(values.ends_with(&new), "{values:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use super::{
     Settings,
     client::Place,
-    cluster::{Cluster, ClusterError},
+    cluster::{Bounds, Cluster, ClusterError},
     place::Found,
 };
 use crate::source::{SourceError, StartAt, pattern::Pattern};
@@ -33,6 +33,8 @@ pub(super) enum Question {
     Retention(String),
     /// Where a partition begins and ends, and what the group knows of it.
     Place(Place),
+    /// Where a partition that is read begins and ends now, and which topic it is of.
+    Again(Place),
     /// None: these are not ours any more, and nobody waits for what was asked of them.
     Forget(Vec<Place>),
 }
@@ -50,6 +52,12 @@ pub(super) enum Answer {
     /// `None`: for ever, or it is not known.
     Retention(String, Option<Duration>),
     Place(Place, Found),
+    Again {
+        place: Place,
+        bounds: Bounds,
+        /// The topic's identity; `None`: it has none, or could not be asked for.
+        id: Option<String>,
+    },
 }
 
 /// The other thread. It ends when this is dropped, once the cluster has answered what it is being asked.
@@ -205,7 +213,7 @@ impl Waiting {
 
     fn forget(&mut self, places: &[Place]) {
         self.0.retain(
-            |one| !matches!(&one.question, Question::Place(place) if places.contains(place)),
+            |one| !matches!(&one.question, Question::Place(place) | Question::Again(place) if places.contains(place)),
         );
     }
 }
@@ -223,15 +231,9 @@ fn look(
         }
         Question::TopicIds(topics) => {
             let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-            // Its answer comes from the cluster's controller, and nothing may hang on that one: where
-            // reading begins is held against the log itself too.
-            let ids = cluster.topic_ids(&names).unwrap_or_else(|error| {
-                tracing::warn!("whether topics were made anew is not known this time: {error}");
-                BTreeMap::new()
-            });
             Ok(Some(Answer::TopicIds {
                 asked: topics.clone(),
-                ids,
+                ids: topic_ids(cluster, &names),
             }))
         }
         Question::Retention(topic) => {
@@ -260,7 +262,26 @@ fn look(
             };
             Ok(Some(Answer::Place(place.clone(), found)))
         }
+        Question::Again(place) => {
+            let bounds = cluster.bounds(&place.0, place.1)?;
+            // Behind the bounds: those of a new topic are not taken for the old one's.
+            let id = topic_ids(cluster, &[&place.0]).remove(&place.0);
+            Ok(Some(Answer::Again {
+                place: place.clone(),
+                bounds,
+                id,
+            }))
+        }
     }
+}
+
+/// Its answer comes from the cluster's controller, and nothing may hang on that one: where reading begins
+/// is held against the log itself too.
+fn topic_ids(cluster: &Cluster, topics: &[&str]) -> BTreeMap<String, String> {
+    cluster.topic_ids(topics).unwrap_or_else(|error| {
+        tracing::warn!("whether topics were made anew is not known this time: {error}");
+        BTreeMap::new()
+    })
 }
 
 #[cfg(test)]
@@ -273,7 +294,7 @@ mod tests {
 
     fn partition(one: Option<One>) -> Option<i32> {
         match one?.question {
-            Question::Place((_, partition)) => Some(partition),
+            Question::Place((_, partition)) | Question::Again((_, partition)) => Some(partition),
             Question::Topics
             | Question::TopicIds(_)
             | Question::Retention(_)
@@ -303,6 +324,7 @@ mod tests {
     fn what_is_not_ours_any_more_is_not_asked_for() {
         let (mut waiting, now) = (Waiting::default(), Instant::now());
         waiting.add(place(0), now);
+        waiting.add(Question::Again(("orders".to_owned(), 0)), now);
         waiting.add(place(1), now);
         waiting.forget(&[("orders".to_owned(), 0)]);
         assert_eq!(partition(waiting.due(now)), Some(1));

@@ -79,6 +79,8 @@ struct Member {
     cursor: usize,
     mirrored_at: Instant,
     told_at: Instant,
+    /// When it is asked next whether the topics that are read are still the same.
+    topics_at: Instant,
     /// Errors of the client, each said once until another comes.
     complaint: Option<String>,
     queue: Queue,
@@ -120,6 +122,7 @@ impl Member {
             cursor: 0,
             mirrored_at: now,
             told_at: now,
+            topics_at: now,
             complaint: None,
             queue,
             commits,

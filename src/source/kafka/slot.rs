@@ -106,6 +106,20 @@ impl Slot {
         )
     }
 
+    /// The identity that the topic had when what is read was claimed, if it has another one now. An
+    /// identity that is not known is no difference; the first one that is known is held against later ones.
+    pub(super) fn differs_from(&mut self, now: Option<&str>) -> Option<String> {
+        let (Stage::Reading(reading), Some(now)) = (&self.stage, now) else {
+            return None;
+        };
+        let checkpoint = reading.start.checkpoint.as_ref();
+        let claimed = self.incarnation.get_or_insert_with(|| {
+            let known = checkpoint.and_then(|checkpoint| checkpoint.incarnation.clone());
+            known.unwrap_or_else(|| now.to_owned())
+        });
+        (claimed != now).then(|| claimed.clone())
+    }
+
     /// Whether the group waits for our answer about it.
     pub(super) fn is_leaving(&self) -> bool {
         matches!(self.stage, Stage::Leaving(_) | Stage::Ended)

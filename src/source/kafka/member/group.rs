@@ -61,6 +61,7 @@ impl Member {
             match answer {
                 Answer::TopicIds { asked, mut ids } => {
                     for topic in asked {
+                        self.is_still(&topic, ids.get(&topic).map(String::as_str))?;
                         self.announce(&topic, ids.remove(&topic).as_deref());
                     }
                 }
@@ -74,10 +75,15 @@ impl Member {
                 }
                 Answer::Topics(found) => self.topics_found(found),
                 Answer::Place(place, found) => self.found(&place, &found)?,
+                Answer::Again { place, bounds, id } => {
+                    self.is_still(&place.0, id.as_deref())?;
+                    self.found_again(&place, bounds)?;
+                }
             }
         }
         self.claims_answered();
         self.looks_due();
+        self.topics_due();
         self.confirm();
         // A member of the classic protocol that lost everything hears what it gets, when it is let in again.
         let hears = self.slots.is_empty() && !self.settings.is_of_new_protocol();
@@ -186,9 +192,8 @@ impl Member {
                     self.looker.ask(Question::Retention(at.0.clone()));
                 }
             }
-            return Ok(());
         }
-        self.found_again(index, found)
+        Ok(())
     }
 
     /// Gives those to librdkafka that are to be read, each with its offset.

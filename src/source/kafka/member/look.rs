@@ -1,11 +1,12 @@
-//! Looks at a partition again, of which what was asked for was not there.
+//! Looks at what is read again: at a partition of which what was asked for was not there, and at topics,
+//! whether they are still the ones that were claimed.
 
-use super::Member;
+use super::{Member, subscription::refresh, topics};
 use crate::{
     position::Position,
     source::{
         Event, SourceError,
-        kafka::{client::Place, looker::Question, place::Found, refused},
+        kafka::{client::Place, cluster::Bounds, looker::Question, refused, slot::Stage},
     },
 };
 use std::time::{Duration, Instant};
@@ -20,8 +21,10 @@ const LOOK_AFTER: Duration = Duration::from_millis(250);
 impl Member {
     /// What was asked for was not there. Unless it is by now, the log does not reach so far back any more,
     /// or ends before.
-    pub(super) fn found_again(&mut self, index: usize, found: &Found) -> Result<(), SourceError> {
-        let slot = &mut self.slots[index];
+    pub(super) fn found_again(&mut self, at: &Place, bounds: Bounds) -> Result<(), SourceError> {
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.place == *at) else {
+            return Ok(());
+        };
         let name = slot.name.clone();
         let Some(reading) = slot.reading() else {
             return Ok(());
@@ -29,7 +32,7 @@ impl Member {
         let Some(said) = reading.looked_for.take() else {
             return Ok(());
         };
-        let (next, bounds) = (reading.cursor.next(), found.bounds);
+        let next = reading.cursor.next();
         reading.looks += 1;
         if next < bounds.first {
             let what = format!(
@@ -66,7 +69,7 @@ impl Member {
                 && reading.look_at.is_some_and(|at| at <= Instant::now())
             {
                 reading.look_at = None;
-                self.looker.ask(Question::Place(place));
+                self.looker.ask(Question::Again(place));
             }
         }
     }
@@ -74,6 +77,35 @@ impl Member {
     /// Looks where a partition begins and ends, and reads it again from where we are.
     pub(super) fn look_again(&mut self, at: &Place) {
         self.detach(at);
-        self.looker.ask(Question::Place(at.clone()));
+        self.looker.ask(Question::Again(at.clone()));
+    }
+
+    /// Asks now and then who the topics are that are read. librdkafka says nothing of a topic that was
+    /// deleted and made anew: it reads on where it stood, in the new one.
+    pub(super) fn topics_due(&mut self) {
+        let now = Instant::now();
+        if self.topics_at > now {
+            return;
+        }
+        self.topics_at = now + refresh(&self.settings);
+        let read = { self.slots.iter() }.filter(|slot| matches!(slot.stage, Stage::Reading(_)));
+        let read = topics(read.map(|slot| &slot.place));
+        if !read.is_empty() {
+            self.looker.ask(Question::TopicIds(read));
+        }
+    }
+
+    /// Ends the worker when a topic that it reads is another one by now.
+    pub(super) fn is_still(&mut self, topic: &str, id: Option<&str>) -> Result<(), SourceError> {
+        let slots = self.slots.iter_mut().filter(|slot| slot.place.0 == topic);
+        for slot in slots {
+            if let Some(claimed) = slot.differs_from(id) {
+                let (name, here) = (&slot.name, id.unwrap_or_default());
+                return Err(refused(format!(
+                    "`{name}` is read as of topic id `{claimed}`, and the topic has id `{here}` by now: it was deleted and made anew; start again, and `on_gap` decides where the new topic is read from"
+                )));
+            }
+        }
+        Ok(())
     }
 }

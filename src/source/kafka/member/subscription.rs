@@ -51,6 +51,11 @@ fn every(settings: &Settings) -> Option<Duration> {
     millis.map(|every| every.max(REFRESH_MIN))
 }
 
+/// How often it is asked who the topics are that are read.
+pub(super) fn refresh(settings: &Settings) -> Duration {
+    every(settings).unwrap_or(REFRESH_DEFAULT)
+}
+
 impl Member {
     /// Subscribes to topics that are named, unless patterns are to be matched first: joining twice would
     /// disturb the group twice.
