@@ -226,6 +226,15 @@ impl Bench {
         self.write(&records);
     }
 
+    /// Writes a value without key into a partition, as a batch of its own.
+    pub(crate) fn write_value_to(&self, partition: i32, value: &str) {
+        self.write(&[Written {
+            partition: Some(partition),
+            value: Some(value.as_bytes()),
+            ..Written::default()
+        }]);
+    }
+
     /// Starts a member with its own history.
     pub(crate) fn member(&self, history: &str) -> Running {
         self.scene.start(&["run", "--history", history]).unwrap()

@@ -15,3 +15,4 @@ mod reads;
 mod recovery;
 mod starts;
 mod stuck;
+mod undecodable;

@@ -110,8 +110,21 @@ pub(super) enum Kind {
     End,
     /// What was asked for is not there.
     OutOfRange(String),
+    /// A batch of records there, at about the message's offset, is not what can be decoded. librdkafka may
+    /// go on behind it, or fetch it again.
+    Undecodable(String),
     Error(String),
 }
+
+/// What librdkafka, or a broker, says of a batch that it cannot make sense of: a wrong checksum (where
+/// `check.crcs` is set), a codec or a format that it does not know, a payload that does not unpack.
+const UNDECODABLE: [RDKafkaRespErr; 5] = [
+    RDKafkaRespErr::RD_KAFKA_RESP_ERR__BAD_MSG,
+    RDKafkaRespErr::RD_KAFKA_RESP_ERR__BAD_COMPRESSION,
+    RDKafkaRespErr::RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED,
+    RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_MSG,
+    RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNSUPPORTED_COMPRESSION_TYPE,
+];
 
 impl Message {
     fn get(&self) -> &native::rd_kafka_message_t {
@@ -165,6 +178,8 @@ impl Message {
             || error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE
         {
             Kind::OutOfRange(said)
+        } else if UNDECODABLE.contains(&error) {
+            Kind::Undecodable(said)
         } else {
             Kind::Error(said)
         }

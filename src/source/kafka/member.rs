@@ -392,6 +392,7 @@ impl Member {
                 reading.looked_for = Some(said);
                 self.look_again(&place);
             }
+            Handed::Undecodable(said) => self.stand(&place, &said),
             Handed::Error(said) => self.complain(&format!("{name}: {said}")),
             Handed::NoKey(error) => return Err(refused(format!("`{name}`: {error}"))),
         }

@@ -9,7 +9,11 @@ use crate::{
         filling::{Filling, Incoming, Refused},
     },
 };
-use std::{borrow::Cow, collections::VecDeque, time::Instant};
+use std::{
+    borrow::Cow,
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 /// Records and bytes that may wait for memory before librdkafka is told to fetch no more of the
 /// partition. It throws away then what it has fetched ahead, so that less would cost more.
@@ -49,6 +53,8 @@ pub(super) struct Reading {
     pub(super) look_at: Option<Instant>,
     /// How often it was looked at, and nothing had been handed over in between.
     pub(super) looks: u32,
+    /// What comes next could not be decoded: how long to wait before it is fetched again.
+    pub(super) stands: Option<Duration>,
 }
 
 /// What of a partition is read.
@@ -75,6 +81,8 @@ pub(super) enum Handed {
     FarBehind,
     /// What was asked for is not there.
     OutOfRange(String),
+    /// The batch of what comes next cannot be decoded: the client's words.
+    Undecodable(String),
     Error(String),
     NoKey(NoKeyError),
     /// Nothing waits.
@@ -99,6 +107,7 @@ impl Reading {
             looked_for: None,
             look_at: None,
             looks: 0,
+            stands: None,
         }
     }
 
@@ -176,6 +185,11 @@ impl Reading {
             Kind::OutOfRange(said) => {
                 self.forget();
                 Handed::OutOfRange(said)
+            }
+            Kind::Undecodable(said) => {
+                // What came behind it came past it.
+                self.forget();
+                Handed::Undecodable(said)
             }
             Kind::Error(said) => {
                 self.pop();
@@ -277,6 +291,7 @@ impl Reading {
             match self.fill(&mut filling, order) {
                 _ if !filling.is_empty() => {
                     (self.need, self.wanted, self.looks) = (None, None, 0);
+                    self.stands = None;
                     return Handed::Records(filling.finish());
                 }
                 Ok(()) => return Handed::Nothing,

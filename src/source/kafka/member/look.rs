@@ -18,7 +18,38 @@ const LOOKS_MAX: u32 = 20;
 /// Wait between two of these looks.
 const LOOK_AFTER: Duration = Duration::from_millis(250);
 
+/// Waits before what could not be decoded is fetched again, doubled from the first to the last: the answer
+/// may have been damaged on its way, and another replica may lead by then.
+const DECODE_AGAIN_MIN: Duration = Duration::from_secs(1);
+const DECODE_AGAIN_MAX: Duration = Duration::from_mins(1);
+
 impl Member {
+    /// What comes next of a partition cannot be decoded. It is not left out, and nothing behind it is read:
+    /// the partition stands until it can be, or is not there any more.
+    pub(super) fn stand(&mut self, at: &Place, said: &str) {
+        self.detach(at);
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.place == *at) else {
+            return;
+        };
+        let name = slot.name.clone();
+        let Some(reading) = slot.reading() else {
+            return;
+        };
+        let wait = reading.stands.map_or(DECODE_AGAIN_MIN, |wait| wait * 2);
+        let wait = wait.min(DECODE_AGAIN_MAX);
+        let is_news = reading.stands.replace(wait).is_none();
+        reading.looked_for = Some(said.to_owned());
+        reading.look_at = Some(Instant::now() + wait);
+        if is_news {
+            tracing::error!(
+                source = %name.source, partition = %name.partition,
+                "`{name}` stands at offset {}: its batch of records there cannot be decoded ({said}). Nothing of it is left out; other partitions go on; it is fetched again, at least each {} s. Let another replica lead the partition, if its log is sound; else delete the records up to and with that batch (`kafka-delete-records`), and `on_gap` decides. A codec or a format that is not known wants another producer, or a newer lanekeeper",
+                reading.cursor.next(),
+                DECODE_AGAIN_MAX.as_secs(),
+            );
+        }
+    }
+
     /// What was asked for was not there. Unless it is by now, the log does not reach so far back any more,
     /// or ends before.
     pub(super) fn found_again(&mut self, at: &Place, bounds: Bounds) -> Result<(), SourceError> {
@@ -43,6 +74,7 @@ impl Member {
                 { self.settings.on_gap }.go_on(bounds.first, bounds.next, &what)?;
             tracing::warn!(source = %name.source, partition = %name.partition, "gap: {gap}");
             reading.cursor.pass(position - 1);
+            reading.stands = None;
             self.pending.push_back(Event::PassedOver {
                 partition: name,
                 through: Position::Offset(position - 1),
@@ -57,6 +89,10 @@ impl Member {
             reading.look_at = Some(Instant::now() + LOOK_AFTER);
         } else {
             reading.looks = 0;
+            if reading.stands.is_some() {
+                // Said when it began to stand.
+                return Ok(());
+            }
             tracing::info!(source = %name.source, partition = %name.partition, "fetched again from offset {next} ({said}; the log holds {} to {})", bounds.first, bounds.next);
         }
         Ok(())
