@@ -29,7 +29,7 @@ mod scan;
 pub use scan::Scanned;
 
 /// How long an answer may take.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// The same of topic ids, without which a worker can do.
 const IDS_MAX: Duration = Duration::from_secs(3);
@@ -231,7 +231,17 @@ impl Cluster {
     /// # Errors
     /// When there is no answer.
     pub fn bounds(&self, topic: &str, partition: i32) -> Result<Bounds, ClusterError> {
-        let bounds = self.consumer.fetch_watermarks(topic, partition, ANSWER_MAX);
+        self.bounds_within(ANSWER_MAX, topic, partition)
+    }
+
+    /// The same, waited for so long at most: a partition without a leader gives no answer.
+    pub(super) fn bounds_within(
+        &self,
+        wait: Duration,
+        topic: &str,
+        partition: i32,
+    ) -> Result<Bounds, ClusterError> {
+        let bounds = self.consumer.fetch_watermarks(topic, partition, wait);
         self.listen();
         let (first, next) = bounds.map_err(|e| self.unanswered("watermarks", &e))?;
         let sound = |offset: i64| u64::try_from(offset).unwrap_or(0);
@@ -309,11 +319,21 @@ impl Cluster {
         places: &[Place],
         millis: i64,
     ) -> Result<BTreeMap<Place, u64>, ClusterError> {
+        self.at_time_within(ANSWER_MAX, places, millis)
+    }
+
+    /// The same, waited for so long at most.
+    pub(super) fn at_time_within(
+        &self,
+        wait: Duration,
+        places: &[Place],
+        millis: i64,
+    ) -> Result<BTreeMap<Place, u64>, ClusterError> {
         let mut asked = list(places);
         asked
             .set_all_offsets(Offset::Offset(millis))
             .map_err(|e| self.unanswered("offsets of a time", &e))?;
-        let found = self.consumer.offsets_for_times(asked, ANSWER_MAX);
+        let found = self.consumer.offsets_for_times(asked, wait);
         self.listen();
         offsets(&found.map_err(|e| self.unanswered("offsets of a time", &e))?)
             .map_err(|e| self.unanswered("offsets of a time", &e))

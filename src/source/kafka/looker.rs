@@ -4,7 +4,7 @@
 use super::{
     Settings,
     client::Place,
-    cluster::{Bounds, Cluster, ClusterError},
+    cluster::{ANSWER_MAX, Bounds, Cluster, ClusterError},
     place::Found,
 };
 use crate::source::{SourceError, StartAt, pattern::Pattern};
@@ -18,6 +18,10 @@ use std::{
 /// Waits before a question is asked again, doubled from the first to the last.
 const AGAIN_MIN: Duration = Duration::from_millis(200);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
+
+/// How long the first answer about a partition may take. One that has no leader gives none, and others are
+/// not to wait for it.
+const FIRST_ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// How often the client is served while nothing is asked.
 const LISTEN_EVERY: Duration = Duration::from_secs(1);
@@ -137,17 +141,20 @@ fn serve(of: &Asked, cluster: &Cluster, asked: &Receiver<Question>, told: &Sende
     let mut last_error = None;
     loop {
         match asked.recv_timeout(waiting.patience(Instant::now())) {
-            Ok(Question::Forget(places)) => waiting.forget(&places),
             Ok(question) => waiting.add(question, Instant::now()),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
+        }
+        // What came during a long answer goes before what was asked in vain.
+        while let Ok(question) = asked.try_recv() {
+            waiting.add(question, Instant::now());
         }
         // What brokers are told of us may be about to expire.
         cluster.listen();
         let Some(one) = waiting.due(Instant::now()) else {
             continue;
         };
-        match look(cluster, of, &one.question) {
+        match look(cluster, of, &one) {
             Ok(Some(answer)) => {
                 last_error = None;
                 if told.send(answer).is_err() {
@@ -174,16 +181,38 @@ struct Waiting(VecDeque<One>);
 
 struct One {
     question: Question,
+    /// How often it was asked in vain.
+    times: u32,
     at: Instant,
-    again: Duration,
+}
+
+impl One {
+    /// How long to wait until it is asked again.
+    fn again(&self) -> Duration {
+        let factor = 2_u32.saturating_pow(self.times.saturating_sub(1));
+        AGAIN_MIN.saturating_mul(factor).min(AGAIN_MAX)
+    }
+
+    /// How long its answer may take.
+    fn answer_max(&self) -> Duration {
+        if self.times == 0 {
+            FIRST_ANSWER_MAX
+        } else {
+            ANSWER_MAX
+        }
+    }
 }
 
 impl Waiting {
     fn add(&mut self, question: Question, now: Instant) {
+        if let Question::Forget(places) = question {
+            self.forget(&places);
+            return;
+        }
         self.0.push_back(One {
             question,
+            times: 0,
             at: now,
-            again: AGAIN_MIN,
         });
     }
 
@@ -196,18 +225,20 @@ impl Waiting {
         waits.min().unwrap_or(LISTEN_EVERY).min(LISTEN_EVERY)
     }
 
-    /// The one that has been due for longest.
+    /// Of those that are due the one that was asked the fewest times, and of these the one that has been due
+    /// for longest: each may take as long as an answer may, and a new one is not to wait for all that were
+    /// asked in vain.
     fn due(&mut self, now: Instant) -> Option<One> {
         let due = { self.0.iter().enumerate() }
             .filter(|(_, one)| one.at <= now)
-            .min_by_key(|(_, one)| one.at);
+            .min_by_key(|(_, one)| (one.times, one.at));
         let index = due.map(|(index, _)| index)?;
         self.0.remove(index)
     }
 
     fn again(&mut self, mut one: One, now: Instant) {
-        one.at = now + one.again;
-        one.again = (one.again * 2).min(AGAIN_MAX);
+        one.times = one.times.saturating_add(1);
+        one.at = now + one.again();
         self.0.push_back(one);
     }
 
@@ -218,12 +249,9 @@ impl Waiting {
     }
 }
 
-fn look(
-    cluster: &Cluster,
-    of: &Asked,
-    question: &Question,
-) -> Result<Option<Answer>, ClusterError> {
-    match question {
+fn look(cluster: &Cluster, of: &Asked, one: &One) -> Result<Option<Answer>, ClusterError> {
+    let wait = one.answer_max();
+    match &one.question {
         Question::Forget(_) => Ok(None),
         Question::Topics => {
             let found = cluster.topics(&of.patterns)?;
@@ -246,7 +274,7 @@ fn look(
         Question::Place(place) => {
             let one = std::slice::from_ref(place);
             let at_time = match of.time {
-                Some(millis) => cluster.at_time(one, millis)?.remove(place),
+                Some(millis) => cluster.at_time_within(wait, one, millis)?.remove(place),
                 None => None,
             };
             let committed = if of.group {
@@ -254,7 +282,7 @@ fn look(
             } else {
                 None
             };
-            let bounds = cluster.bounds(&place.0, place.1)?;
+            let bounds = cluster.bounds_within(wait, &place.0, place.1)?;
             let found = Found {
                 bounds,
                 committed,
@@ -263,7 +291,7 @@ fn look(
             Ok(Some(Answer::Place(place.clone(), found)))
         }
         Question::Again(place) => {
-            let bounds = cluster.bounds(&place.0, place.1)?;
+            let bounds = cluster.bounds_within(wait, &place.0, place.1)?;
             // Behind the bounds: those of a new topic are not taken for the old one's.
             let id = topic_ids(cluster, &[&place.0]).remove(&place.0);
             Ok(Some(Answer::Again {
@@ -318,6 +346,31 @@ mod tests {
             at += wait;
         }
         assert_eq!(partition(waiting.due(at)), Some(0));
+    }
+
+    #[test]
+    fn a_new_question_goes_before_all_that_were_asked_in_vain_and_is_not_waited_for_long() {
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        for n in 0..100 {
+            waiting.add(place(n), now);
+            let one = waiting.due(now).expect("due");
+            waiting.again(one, now);
+        }
+        let later = now + AGAIN_MAX;
+        waiting.add(place(100), later);
+        let one = waiting.due(later).expect("due");
+        assert_eq!(one.answer_max(), FIRST_ANSWER_MAX);
+        assert_eq!(partition(Some(one)), Some(100));
+        // The others by turns, however long each takes.
+        let mut now = later;
+        for round in 1..3 {
+            now += AGAIN_MAX;
+            for n in 0..100 {
+                let one = waiting.due(now).expect("due");
+                assert_eq!((one.times, one.answer_max()), (round, ANSWER_MAX), "{n}");
+                waiting.again(one, now);
+            }
+        }
     }
 
     #[test]
