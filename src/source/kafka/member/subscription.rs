@@ -19,6 +19,10 @@ const REFRESH_DEFAULT: Duration = Duration::from_mins(1);
 /// The least time between two questions for topics.
 const REFRESH_MIN: Duration = Duration::from_millis(100);
 
+/// Waits before the group is told again what it could not be told, doubled from the first to the last.
+const AGAIN_MIN: Duration = Duration::from_secs(1);
+const AGAIN_MAX: Duration = Duration::from_secs(30);
+
 /// What the group was told of the topics that this member reads.
 pub(super) struct Subscription {
     /// `None`: it was told nothing yet.
@@ -27,6 +31,17 @@ pub(super) struct Subscription {
     every: Option<Duration>,
     /// When they are asked for next.
     at: Option<Instant>,
+    /// What it could not be told.
+    failed: Option<Failed>,
+}
+
+/// Topics that the group could not be told of.
+struct Failed {
+    wanted: BTreeSet<String>,
+    /// When it is told again.
+    at: Instant,
+    /// How long was waited for that.
+    wait: Duration,
 }
 
 impl Subscription {
@@ -38,7 +53,22 @@ impl Subscription {
             told: None,
             every: { has_patterns }.then(|| every(settings)).flatten(),
             at: has_patterns.then(Instant::now),
+            failed: None,
         }
+    }
+
+    /// The group could not be told of these.
+    fn failed(&mut self, wanted: BTreeSet<String>, now: Instant) {
+        let wait = { self.failed.as_ref() }.map_or(AGAIN_MIN, |failed| failed.wait * 2);
+        let wait = wait.min(AGAIN_MAX);
+        let at = now + wait;
+        self.failed = Some(Failed { wanted, at, wait });
+    }
+
+    /// What the group is to be told again.
+    fn due(&self, now: Instant) -> Option<BTreeSet<String>> {
+        let due = { self.failed.as_ref() }.filter(|failed| failed.at <= now);
+        due.map(|failed| failed.wanted.clone())
     }
 }
 
@@ -65,11 +95,16 @@ impl Member {
         }
     }
 
-    /// Asks for the topics that match when it is time.
+    /// Asks for the topics that match, and tells the group again what it could not be told, when it is time.
     pub(super) fn look_for_topics(&mut self) {
         if self.subscription.at.is_some_and(|at| at <= Instant::now()) {
             self.subscription.at = None;
             self.looker.ask(Question::Topics);
+        }
+        if self.subscription.failed.is_some()
+            && let Some(wanted) = self.subscription.due(Instant::now())
+        {
+            self.subscribe_to(wanted);
         }
     }
 
@@ -84,38 +119,66 @@ impl Member {
     }
 
     fn subscribe_to(&mut self, wanted: BTreeSet<String>) {
-        let source = &self.settings.name;
-        let before = self.subscription.told.replace(wanted);
-        let known = before.clone().unwrap_or_default();
-        let wanted = self.subscription.told.iter().flatten();
-        let names: Vec<&str> = wanted.map(String::as_str).collect();
-        if before.is_some() || self.subscription.every.is_some() {
-            let gone = known
-                .iter()
-                .filter(|topic| !names.contains(&topic.as_str()));
-            let gone: Vec<&String> = gone.collect();
-            let new: Vec<&&str> = { names.iter() }
-                .filter(|topic| !known.contains(**topic))
-                .collect();
-            tracing::info!(%source, "topics that match, to be read from now on: {new:?}; not there any more: {gone:?}");
-        }
-        let told = if names.is_empty() {
+        let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        let is_nothing = names.is_empty();
+        let told = if is_nothing {
             self.consumer.unsubscribe();
             Ok(())
         } else {
             self.consumer.subscribe(&names)
         };
-        let is_nothing = names.is_empty();
         if let Err(error) = told {
-            // It is told again with the next answer.
-            self.subscription.told = before;
-            self.complain(&format!("the group is not told of the topics: {error}"));
+            self.complain(&format!(
+                "the group is not told of the topics; it is told again: {error}"
+            ));
+            self.subscription.failed(wanted, Instant::now());
+            return;
         }
+        self.subscription.failed = None;
+        self.say_changes(&wanted);
+        self.subscription.told = Some(wanted);
         if is_nothing {
             self.announce_count();
         } else if self.settings.is_of_new_protocol() {
             // The new protocol says nothing to a member that gets nothing.
             self.announce_at = Some(Instant::now() + group::SETTLED_AFTER);
+        }
+    }
+
+    /// Says which topics came and went, unless they are those that the settings name.
+    fn say_changes(&self, wanted: &BTreeSet<String>) {
+        let before = self.subscription.told.as_ref();
+        if before.is_none() && self.subscription.every.is_none() {
+            return;
+        }
+        let known = before.cloned().unwrap_or_default();
+        let gone: Vec<&String> = known.difference(wanted).collect();
+        let new: Vec<&String> = wanted.difference(&known).collect();
+        let source = &self.settings.name;
+        tracing::info!(%source, "topics that match, to be read from now on: {new:?}; not there any more: {gone:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_group_could_not_be_told_it_is_told_again_ever_more_rarely() {
+        let mut subscription = Subscription {
+            told: None,
+            every: None,
+            at: None,
+            failed: None,
+        };
+        let mut now = Instant::now();
+        let wanted = BTreeSet::from(["orders".to_owned()]);
+        assert_eq!(subscription.due(now), None);
+        for wait in [1, 2, 4, 8, 16, 30, 30].map(Duration::from_secs) {
+            subscription.failed(wanted.clone(), now);
+            assert_eq!(subscription.due(now + wait / 2), None);
+            now += wait;
+            assert_eq!(subscription.due(now).as_ref(), Some(&wanted));
         }
     }
 }
