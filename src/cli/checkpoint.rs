@@ -67,7 +67,7 @@ enum CheckpointCommand {
     },
     /// Go back to an earlier place: what was settled from there on runs again.
     #[command(
-        after_help = "Examples:\n  lanekeeper checkpoint rewind --partition orders/3 --to 2026-05-01T14:00:00Z --dry-run\n  lanekeeper checkpoint rewind --partition orders/3 --to 1207 --why 'bad deploy'\n  lanekeeper checkpoint rewind --partition orders/3 --to history:2026-05-01T14:00:00Z --chains keep\n\nRecords that run again have new ids (the generation in them is raised), so that effects they had\napply again, and a target that drops known ids takes them for new ones. Stopped lanes whose head\nlies from there on are tried again. A worker that runs is fenced: of an embedded log it ends with\nexit code 4, and the next `lanekeeper run` begins at the target; of Kafka it goes on from there."
+        after_help = "Examples:\n  lanekeeper checkpoint rewind --partition orders/3 --to 2026-05-01T14:00:00Z --dry-run\n  lanekeeper checkpoint rewind --partition orders/3 --to 1207 --why 'bad deploy'\n  lanekeeper checkpoint rewind --partition orders/3 --to history:2026-05-01T14:00:00Z --chains keep\n\nRecords that run again have new ids (the generation in them is raised), so that effects they had\napply again, and a target that drops known ids takes them for new ones. Stopped lanes whose head\nlies from there on are tried again. A worker that runs is fenced: of an embedded log it ends with\nexit code 4, and the next `lanekeeper run` begins at the target; of Kafka it goes on from there,\nunless it is a recovery, which ends as well."
     )]
     Rewind(rewind::RewindArguments),
     /// Go on here from what `export` wrote, or from what a consumer group has committed.

@@ -239,6 +239,12 @@ fn a_live_partition_is_rewound_to_a_time() {
     let back = ["--partition", &partition, "--to", "2023-11-14T22:13:27Z"];
     let rewound = run(&bench, &[&["checkpoint", "rewind"][..], &back].concat());
     assert!(rewound.output.contains("from 7 on"), "{rewound:#?}");
+    for says in [
+        "goes on from there by itself",
+        "a recovery ends with exit code 4",
+    ] {
+        assert!(rewound.errors.contains(says), "{rewound:#?}");
+    }
     let wanted = [&texts[..], &texts[7..]].concat();
     eventually("the records again", || {
         Ok(bench.values().len() >= wanted.len())

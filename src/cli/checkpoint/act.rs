@@ -278,8 +278,10 @@ impl Act<'_> {
             let then = if !is_given_out {
                 format!("{ends} with exit code 4; start `lanekeeper run` again then")
             } else {
-                // Whose partitions a group gives out.
-                format!("{goes} on from there by itself, once it has waited for its own tries")
+                // Whose partitions a group gives out. The store does not say whether it is a member.
+                format!(
+                    "{goes} on from there by itself, once it has waited for its own tries; a recovery {ends} with exit code 4, and wants to be started again"
+                )
             };
             output::note(&format!(
                 "{worker} owns {}: it {is} fenced and {then}",
