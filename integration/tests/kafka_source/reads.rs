@@ -180,28 +180,49 @@ fn transactional(bench: &Bench) -> BaseProducer {
     producer
 }
 
+/// Writes values in a transaction of their own.
+fn write_in_transaction(bench: &Bench, producer: &BaseProducer, values: &[&str], commit: bool) {
+    producer.begin_transaction().unwrap();
+    for value in values {
+        let written = Written {
+            partition: Some(0),
+            key: Some(b"key"),
+            value: Some(value.as_bytes()),
+            ..Written::default()
+        };
+        send(producer, &bench.topic, &written);
+    }
+    flush(producer);
+    let end = if commit {
+        producer.commit_transaction(PATIENCE)
+    } else {
+        producer.abort_transaction(PATIENCE)
+    };
+    end.unwrap();
+}
+
+#[test]
+fn transactions_that_come_one_by_one_behind_the_end_cost_no_other_look_at_the_cluster() {
+    let bench = Bench::of_echoes(1);
+    let producer = transactional(&bench);
+    let member = bench.member("history.jsonl");
+    for number in 1..=5 {
+        let value = number.to_string();
+        write_in_transaction(&bench, &producer, &[&value, &value], true);
+        eventually("the records", || Ok(bench.values().len() == 2 * number)).unwrap();
+        // Its marker is passed over: the end was reached.
+        bench.wait_for_the_group();
+    }
+    let ended = stop(member);
+    assert!(!ended.errors.contains("fetched again"), "{ended:#?}");
+}
+
 #[test]
 fn aborted_transactions_are_passed_over_and_so_is_a_tail_of_markers() {
     let bench = Bench::of_echoes(1);
     let producer = transactional(&bench);
     let transaction = |values: &[&str], commit: bool| {
-        producer.begin_transaction().unwrap();
-        for value in values {
-            let written = Written {
-                partition: Some(0),
-                key: Some(b"key"),
-                value: Some(value.as_bytes()),
-                ..Written::default()
-            };
-            send(&producer, &bench.topic, &written);
-        }
-        flush(&producer);
-        let end = if commit {
-            producer.commit_transaction(PATIENCE)
-        } else {
-            producer.abort_transaction(PATIENCE)
-        };
-        end.unwrap();
+        write_in_transaction(&bench, &producer, values, commit);
     };
     transaction(&["a", "b"], true);
     transaction(&["never"], false);

@@ -40,6 +40,12 @@ pub(super) struct Reading {
     pub(super) paused: bool,
     /// What was last taken was no record. librdkafka then takes the offset behind it for read, whatever it
     /// was: once it has paused, as it does at every rebalance, it goes on one record too late.
+    ///
+    /// Committed transactions that come one by one cause no doubt: an end is the last stable offset, at which
+    /// the next one's first record stands. Aborted ones and lone markers directly behind an end cost a look at
+    /// the cluster. Whether librdkafka paused since the end would tell it apart, and it does so by itself,
+    /// within its own threads: to infer that from what we ask of it would rest on how it is built, and a
+    /// mistake would lose a record.
     is_doubtful: bool,
     /// Weight of the next record, which did not fit the last permit.
     need: Option<u64>,
