@@ -86,25 +86,32 @@ impl KafkaSource {
 impl Source for KafkaSource {
     /// Polls on a thread of its own, since librdkafka blocks. The thread ends when the future is dropped.
     fn serve(self: Box<Self>, ports: Ports) -> BoxFuture<'static, Result<(), SourceError>> {
-        Box::pin(async move {
-            let (end, ended) = oneshot::channel();
-            let name: Arc<str> = self.settings.name.as_str().into();
-            let early = |why: &str| SourceError::OutOfReach {
-                what: format!("the reader of source `{name}` {why}"),
-            };
-            std::thread::Builder::new()
-                .name("lanekeeper-kafka".to_owned())
-                .spawn(move || {
-                    let result = member::run(self.settings, ports);
-                    // Nobody waits for it any more when the future was dropped.
-                    let _ = end.send(result);
-                })
-                .map_err(|e| early(&format!("cannot start: {e}")))?;
-            ended
-                .await
-                .unwrap_or_else(|_| Err(early("ended by a panic")))
-        })
+        let name: Arc<str> = self.settings.name.as_str().into();
+        Box::pin(on_a_thread(name, move || member::run(self.settings, ports)))
     }
+}
+
+/// Lets a source's reader run on a thread of its own. Its end is the source's, also where it ends by a panic:
+/// a worker that reads nothing must not stay.
+async fn on_a_thread(
+    name: Arc<str>,
+    read: impl FnOnce() -> Result<(), SourceError> + Send + 'static,
+) -> Result<(), SourceError> {
+    let (end, ended) = oneshot::channel();
+    let early = |why: &str| SourceError::OutOfReach {
+        what: format!("the reader of source `{name}` {why}"),
+    };
+    std::thread::Builder::new()
+        .name("lanekeeper-kafka".to_owned())
+        .spawn(move || {
+            let result = read();
+            // Nobody waits for it any more when the future was dropped.
+            let _ = end.send(result);
+        })
+        .map_err(|e| early(&format!("cannot start: {e}")))?;
+    ended
+        .await
+        .unwrap_or_else(|_| Err(early("ended by a panic")))
 }
 
 /// Where a run would begin with a checkpoint of this partition (`{source}/{topic}/{n}`), or without one:
@@ -137,4 +144,19 @@ pub fn foreseen(
 
 fn refused(what: String) -> SourceError {
     SourceError::Refused { what }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_that_ends_by_a_panic_ends_its_source_too() {
+        let name: Arc<str> = "orders".into();
+        let panics = || -> Result<(), SourceError> { panic!("on purpose") };
+        let what = "the reader of source `orders` ended by a panic".to_owned();
+        let ended = on_a_thread(Arc::clone(&name), panics).await;
+        assert_eq!(ended, Err(SourceError::OutOfReach { what }));
+        assert_eq!(on_a_thread(name, || Ok(())).await, Ok(()));
+    }
 }
