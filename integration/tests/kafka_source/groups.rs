@@ -62,6 +62,70 @@ fn g1_g8_members_that_come_and_go_in_order_lose_and_repeat_nothing() {
     }
 }
 
+/// The offsets that the group knows never go back, and never past what is not done: looked at again and
+/// again while members come and go.
+#[test]
+fn g5_the_groups_offsets_never_go_back_nor_ahead_of_what_is_done() {
+    let mut bench = Bench::new(4, "\"--millis\", \"3\"");
+    let mut trickle = bench.trickle();
+    let mut known = vec![0; 4];
+    let mut looks = 0;
+    let mut watch = |bench: &Bench, until: &dyn Fn() -> bool| {
+        eventually("what is watched for", || {
+            let committed = bench.kafka.committed(&bench.topic, &bench.topic)?;
+            // Read behind the offsets: it may say more than they do, and never less.
+            let done = done(bench);
+            for (partition, offset) in committed.into_iter().enumerate() {
+                let offset = offset.unwrap_or(0);
+                assert!(
+                    offset >= known[partition],
+                    "{partition}: {known:?}, {offset}"
+                );
+                let lacks = (0..offset).find(|n| !done.contains(&(partition, *n)));
+                assert_eq!(lacks, None, "{partition}: the group knows {offset}");
+                known[partition] = offset;
+            }
+            looks += 1;
+            Ok(until())
+        })
+        .unwrap();
+    };
+    let first = bench.member("first");
+    watch(&bench, &|| bench.done() > 100);
+    let second = bench.member("second");
+    watch(&bench, &|| owned(&bench, "second").len() == 2);
+    let mut third = bench.member("third");
+    watch(&bench, &|| !owned(&bench, "third").is_empty());
+    stop(first);
+    let before = bench.done();
+    watch(&bench, &|| bench.done() > before + 100);
+    third.signal("KILL").unwrap();
+    drop(third);
+    watch(&bench, &|| owned(&bench, "second").len() == 4);
+    let before = bench.done();
+    watch(&bench, &|| bench.done() > before + 100);
+    bench.end(&mut trickle);
+    let all = bench.requested();
+    watch(&bench, &|| bench.done() == all);
+    bench.wait_for_the_group();
+    println!("{looks} looks at the group's offsets");
+    stop(second);
+    bench.check();
+}
+
+/// Partition and offset of the records that are done, by the workers' own word.
+fn done(bench: &Bench) -> BTreeSet<(usize, i64)> {
+    let lines = bench.ledger("ledger.jsonl");
+    let done = lines.iter().filter(|line| line["event"] == "done");
+    done.map(|line| {
+        let id = line["id"].as_str().unwrap();
+        let mut parts = id.split('/').skip(2);
+        let partition = parts.next().unwrap().parse().unwrap();
+        (partition, parts.next().unwrap().parse().unwrap())
+    })
+    .collect()
+}
+
 #[test]
 fn a_member_that_stops_ends_what_is_in_flight_and_the_others_go_on_at_once() {
     let mut bench = Bench::new(4, "\"--millis\", \"100\"");

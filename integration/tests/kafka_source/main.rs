@@ -8,6 +8,7 @@
 mod bench;
 mod gaps;
 mod groups;
+mod held;
 mod operators;
 mod patterns;
 mod protocols;
