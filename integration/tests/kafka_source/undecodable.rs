@@ -115,3 +115,37 @@ fn g7_a_batch_that_cannot_be_decoded_is_not_left_out_and_its_partition_stands_al
     assert_eq!(ended.errors.matches("gap: ").count(), 2, "{ended:#?}");
     assert_eq!(bench.values().len(), after.len(), "{ended:#?}");
 }
+
+#[test]
+fn g7_records_that_librdkafka_cannot_read_and_says_nothing_of_are_told_of_and_not_left_out() {
+    let kafka = Kafka::own(&Setup::default()).unwrap();
+    let bench = Bench::with(kafka, PARTITIONS.unsigned_abs(), &[], &echo(0));
+    write(&bench);
+    bench.kafka.stop_broker(0).unwrap();
+    // A value that is longer than its batch: a checksum would tell, and by default none is looked at.
+    let (path, mut bytes, _, value) = batch_of(&bench, 0, "value 0.2");
+    bytes[value - 1] = 0x7e;
+    fs::write(path, bytes).unwrap();
+    bench.kafka.start_broker(0).unwrap();
+
+    let earliest = "sources.orders.on_gap=earliest";
+    let member = bench.scene.start(&["run", "--set", earliest]).unwrap();
+    let told = format!(
+        "nothing comes of `orders/{}/0` from offset 2 on",
+        bench.topic
+    );
+    eventually("it to be told", || Ok(member.errors()?.contains(&told))).unwrap();
+    // Two of the first partition, and all of the others.
+    assert_eq!(bench.values().len(), 12);
+    bench.write_value_to(1, "value 1.5");
+    eventually("another partition to go on", || {
+        Ok(bench.values().len() == 13)
+    })
+    .unwrap();
+    bench.kafka.delete_records(&bench.topic, 0, 3).unwrap();
+    eventually("what comes behind", || Ok(bench.values().len() == 15)).unwrap();
+    bench.wait_for_the_group();
+    let ended = stop(member);
+    assert_eq!(ended.errors.matches(&told).count(), 1, "{ended:#?}");
+    assert!(!bench.values().contains(&"value 0.2".to_owned()));
+}

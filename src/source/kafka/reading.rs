@@ -21,6 +21,11 @@ const WAITING_MAX: usize = 2048;
 const WAITING_BYTES_MIN: usize = 64 << 10;
 const WAITING_BYTES_MAX: usize = 1 << 20;
 
+/// How long nothing may come of a log that has more, before it is said. Behind an end a transaction may be
+/// open, as long as brokers let it (`transaction.max.timeout.ms`, a quarter of an hour).
+const QUIET_MAX: Duration = Duration::from_secs(30);
+const QUIET_BEHIND_THE_END_MAX: Duration = Duration::from_mins(20);
+
 /// So many offsets that are settled are not read through: the partition is fetched from behind them.
 const SKIPPED_MAX: u64 = 50_000;
 
@@ -61,6 +66,33 @@ pub(super) struct Reading {
     pub(super) looks: u32,
     /// What comes next could not be decoded: how long to wait before it is fetched again.
     pub(super) stands: Option<Duration>,
+    quiet: Quiet,
+}
+
+/// Since when nothing comes although the log has more.
+#[derive(Default)]
+struct Quiet {
+    /// The next offset then, and when that was.
+    since: Option<(u64, Instant)>,
+    /// The last that came was the end: what is behind it may be of a transaction that is still open.
+    behind_the_end: bool,
+}
+
+impl Quiet {
+    /// Whether it has lasted too long.
+    fn lasts(&mut self, next: u64, now: Instant) -> bool {
+        let (before, since) = *self.since.get_or_insert((next, now));
+        if before != next {
+            self.since = Some((next, now));
+            return false;
+        }
+        let max = if self.behind_the_end {
+            QUIET_BEHIND_THE_END_MAX
+        } else {
+            QUIET_MAX
+        };
+        now.saturating_duration_since(since) >= max
+    }
 }
 
 /// What of a partition is read.
@@ -114,12 +146,30 @@ impl Reading {
             look_at: None,
             looks: 0,
             stands: None,
+            quiet: Quiet::default(),
         }
     }
 
     pub(super) fn arrived(&mut self, message: Message) {
+        self.quiet.since = None;
+        self.quiet.behind_the_end = matches!(message.kind(), Kind::End);
         self.waiting_bytes += message.bytes();
         self.waiting.push_back(message);
+    }
+
+    /// Whether for too long nothing has come that was fetched, of which the log has more.
+    pub(super) fn is_quiet(&mut self, now: Instant) -> bool {
+        let waits = self.held || self.paused || self.is_through || self.looked_for.is_some();
+        if waits || !self.waiting.is_empty() {
+            self.quiet.since = None;
+            return false;
+        }
+        self.quiet.lasts(self.cursor.next(), now)
+    }
+
+    /// Nothing is to come.
+    pub(super) fn rests(&mut self) {
+        self.quiet.since = None;
     }
 
     /// Forgets what came: it is read again from where the cursor stands.
@@ -342,6 +392,28 @@ impl Reading {
             self.cursor.pass(position);
             self.is_doubtful = false;
             self.pop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_too_long_sooner_before_an_end_than_behind_one() {
+        let now = Instant::now();
+        for (behind_the_end, max) in [(false, QUIET_MAX), (true, QUIET_BEHIND_THE_END_MAX)] {
+            let mut quiet = Quiet {
+                behind_the_end,
+                ..Quiet::default()
+            };
+            assert!(!quiet.lasts(5, now));
+            assert!(!quiet.lasts(5, now + max / 2));
+            assert!(quiet.lasts(5, now + max));
+            // It went on without a record: of other keys, or of what is settled.
+            assert!(!quiet.lasts(6, now + max));
+            assert!(quiet.lasts(6, now + max * 2));
         }
     }
 }

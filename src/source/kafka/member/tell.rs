@@ -1,9 +1,12 @@
 //! What others are told: how far the log's end is, and how far everything is durable.
 
 use super::Member;
-use crate::source::{
-    Event,
-    kafka::{fetch::high_watermark, slot::Slot},
+use crate::{
+    record::PartitionName,
+    source::{
+        Event,
+        kafka::{fetch::high_watermark, slot::Slot},
+    },
 };
 use rdkafka::{Offset, TopicPartitionList};
 use std::time::{Duration, Instant};
@@ -22,8 +25,10 @@ impl Member {
             return;
         }
         self.told_at = Instant::now();
+        let mut quiet = Vec::new();
         for slot in &mut self.slots {
             let (name, place) = (slot.name.clone(), slot.place.clone());
+            let is_fetched = slot.assigned && !self.revoking;
             let Some(reading) = slot.reading() else {
                 continue;
             };
@@ -31,6 +36,11 @@ impl Member {
                 continue;
             };
             let records = reading.behind(next);
+            if records == 0 || !is_fetched {
+                reading.rests();
+            } else if reading.is_quiet(self.told_at) {
+                quiet.push((name.clone(), reading.cursor.next(), next));
+            }
             if records == 0 {
                 continue;
             }
@@ -42,6 +52,21 @@ impl Member {
                 });
             }
         }
+        self.say_quiet(&quiet);
+    }
+
+    /// Says once that nothing comes of partitions whose logs have more: librdkafka is silent where it cannot
+    /// read the records within a batch, and asks for it again and again.
+    fn say_quiet(&mut self, quiet: &[(PartitionName, u64, u64)]) {
+        let before = std::mem::replace(&mut self.quiet, quiet.len());
+        let Some((name, offset, next)) = quiet.first().filter(|_| before == 0) else {
+            return;
+        };
+        let more = quiet.len() - 1;
+        tracing::warn!(
+            source = %name.source, partition = %name.partition,
+            "nothing comes of `{name}` from offset {offset} on, although its log goes up to {next}, nor of {more} other partitions of which that is so. Unless brokers are out of reach, its batch of records there cannot be decoded: read that offset with another client (`kafka-dump-log` on the broker). Let another replica lead the partition, if its log is sound; else delete the records up to and with that batch (`kafka-delete-records`), and `on_gap` decides"
+        );
     }
 
     /// Tells the group how far everything is durable, for tools that show its lag. Nothing hangs on it.
