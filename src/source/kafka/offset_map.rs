@@ -4,7 +4,9 @@
 //! byte, which says how the rest is encoded, and the encoded pattern of done and open offsets from the
 //! committed one on. Bit sets begin with their length in bits (2 or 4 bytes, big-endian); bit n, the lowest
 //! of a byte first, is set where offset n is done. Run lengths (2 or 4 bytes, big-endian) count open and
-//! done offsets in turns, open ones first. Either may be compressed with Zstandard.
+//! done offsets in turns, open ones first. Byte arrays have a 1 for a done and a 0 for an open offset, and a
+//! 0 more at their end; no release uses them by itself, but each has their encoder. All may be compressed
+//! with Zstandard.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use std::io::Read;
@@ -41,6 +43,7 @@ pub enum OffsetMapError {
 enum Form {
     Bits,
     Runs,
+    Bytes,
 }
 
 /// Reads the metadata of an offset that a group has committed. Without metadata nothing above the offset is
@@ -67,6 +70,8 @@ pub fn read(committed: u64, metadata: &str) -> Result<OffsetMap, OffsetMapError>
         b'J' => (Form::Runs, 2, true),
         b'e' => (Form::Runs, 4, false),
         b'p' => (Form::Runs, 4, true),
+        b'L' => (Form::Bytes, 1, false),
+        0xEE => (Form::Bytes, 1, true),
         1 | 2 => return Err(OffsetMapError::Foreign("Kafka Streams writes such")),
         _ => return Err(OffsetMapError::Foreign("an unknown first byte")),
     };
@@ -80,6 +85,7 @@ pub fn read(committed: u64, metadata: &str) -> Result<OffsetMap, OffsetMapError>
     let runs = match form {
         Form::Bits => bits(data, width)?,
         Form::Runs => lengths(data, width)?,
+        Form::Bytes => bytes_of_offsets(data)?,
     };
     spread(committed, &runs)
 }
@@ -127,9 +133,26 @@ fn bits(data: &[u8], width: usize) -> Result<Runs, OffsetMapError> {
     let mut runs: Runs = Vec::new();
     let all = { bits.iter() }.flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1));
     for (_, is_done) in (0..length).zip(all) {
-        match runs.last_mut() {
-            Some((done, count)) if *done == is_done => *count += 1,
-            _ => runs.push((is_done, 1)),
+        lengthen(&mut runs, is_done);
+    }
+    Ok(runs)
+}
+
+/// Takes the next offset in.
+fn lengthen(runs: &mut Runs, is_done: bool) {
+    match runs.last_mut() {
+        Some((done, count)) if *done == is_done => *count += 1,
+        _ => runs.push((is_done, 1)),
+    }
+}
+
+fn bytes_of_offsets(data: &[u8]) -> Result<Runs, OffsetMapError> {
+    let mut runs: Runs = Vec::new();
+    for byte in data {
+        match byte {
+            0 => lengthen(&mut runs, false),
+            1 => lengthen(&mut runs, true),
+            _ => return Err(damaged(format!("it has a byte {byte} for an offset"))),
         }
     }
     Ok(runs)

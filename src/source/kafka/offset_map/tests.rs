@@ -44,7 +44,7 @@ fn g5_each_encoding_of_parallel_consumer_says_the_same() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 8 + 3 + 8);
+    assert_eq!(seen, 10 + 4 + 10);
 }
 
 fn written(magic: u8, data: &[u8]) -> String {
@@ -82,6 +82,7 @@ fn what_is_no_map_is_told_apart_from_a_damaged_one() {
         (written(b'n', &[0, 1, 2]), "within a length"),
         (written(b'e', &[127, 255, 255, 255]), "tells of"),
         (written(b'p', &[1, 2, 3]), "decompressed"),
+        (written(b'L', &[0, 1, 2]), "a byte 2 for an offset"),
     ] {
         let error = read(3, &metadata).expect_err("damaged").to_string();
         assert!(error.contains("damaged") && error.contains(said), "{error}");
@@ -94,7 +95,7 @@ fn what_is_no_map_is_told_apart_from_a_damaged_one() {
 fn no_bytes_make_it_panic() {
     for seed in 0..20_000 {
         let mut random = fastrand::Rng::with_seed(seed);
-        let magic = *random.choice(b"laosnJep").expect("one");
+        let magic = *random.choice(b"laosnJepL\xEE").expect("one");
         let data: Vec<u8> = (0..random.usize(..40)).map(|_| random.u8(..)).collect();
         if let Ok(map) = read(5, &written(magic, &data)) {
             let last = map.done_to.unwrap_or(4);
