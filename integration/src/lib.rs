@@ -2,6 +2,7 @@
 
 pub mod benches;
 mod cache;
+mod cargo;
 pub mod chaos;
 pub mod cost;
 mod detached;

@@ -1,5 +1,6 @@
 //! A folder of its own with a configuration, and the real binary running in it.
 
+use crate::cargo::cargo;
 use serde_json::Value;
 use std::{
     env,
@@ -332,7 +333,7 @@ pub fn binary() -> io::Result<&'static Path> {
 }
 
 fn build() -> io::Result<PathBuf> {
-    let built = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let built = cargo()
         .args(["build", "--quiet", "--locked", "--package", "lanekeeper"])
         .args([
             "--bin",

@@ -1,13 +1,14 @@
 //! All tests in stages, with one closing line.
 
 use crate::{
+    cargo::cargo,
     emulator::REFUSED,
     weather::{self, Weather},
 };
 use std::{
-    env, fmt,
+    fmt,
     io::{self, BufReader, Write as _},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
 /// One `cargo test`.
@@ -145,7 +146,7 @@ impl Tally {
         environment: &[(&str, String)],
     ) -> io::Result<()> {
         writeln!(io::stdout(), "\n--- {what}")?;
-        let mut child = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        let mut child = cargo()
             .args(["test", "--locked", "--no-fail-fast"])
             .args(args)
             .envs(environment.iter().map(|(name, value)| (name, value)))

@@ -4,7 +4,6 @@ use super::Options;
 use crate::kafka;
 use serde_json::Value;
 use std::{
-    env,
     ffi::OsString,
     io,
     path::{Path, PathBuf},
@@ -156,16 +155,8 @@ fn own() -> io::Result<PathBuf> {
 }
 
 fn cargo() -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = crate::cargo::cargo();
     command.current_dir(root());
-    // What `cargo run` says of this program: some build scripts run again whenever it changes.
-    let said = env::vars_os().map(|(name, _)| name).filter(|name| {
-        let name = name.to_string_lossy();
-        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
-    });
-    said.for_each(|name| {
-        command.env_remove(name);
-    });
     command
 }
 
