@@ -48,8 +48,7 @@ timeout = "3s"
 flush_interval = "50ms"
 
 [handler]
-type = "exec"
-command = [COMMAND]
+HANDLER
 "#;
 
 /// A topic and those who read it.
@@ -110,10 +109,16 @@ impl Bench {
     }
 
     pub(crate) fn without_topic(kafka: Kafka, topic: String, command: &str) -> Self {
+        let handler = format!("type = \"exec\"\ncommand = [{command}]");
+        Self::with_handler(kafka, topic, &handler)
+    }
+
+    /// The same with what stands in the table `[handler]`.
+    pub(crate) fn with_handler(kafka: Kafka, topic: String, handler: &str) -> Self {
         let config = CONFIG
             .replace("TOPIC", &topic)
             .replace("SERVERS", kafka.bootstrap())
-            .replace("COMMAND", command);
+            .replace("HANDLER", handler);
         Self {
             scene: Scene::new(&config).unwrap(),
             kafka,

@@ -6,6 +6,7 @@
 )]
 
 mod bench;
+mod examples;
 mod gaps;
 mod groups;
 mod held;
