@@ -31,6 +31,13 @@ impl PartitionName {
             partition: partition.into(),
         }
     }
+
+    /// Whether a person who says this means it: its name within its source, or the whole as it is shown.
+    pub(crate) fn is_meant_by(&self, said: &str) -> bool {
+        *self.partition == *said || { said.strip_prefix(&*self.source) }
+            .and_then(|rest| rest.strip_prefix('/'))
+            .is_some_and(|rest| *self.partition == *rest)
+    }
 }
 
 impl fmt::Display for PartitionName {
@@ -408,5 +415,28 @@ impl Run {
     /// The first record's id.
     pub fn id(&self) -> &str {
         self.id.get_or_init(|| self.first().id())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_is_meant_by_its_name_with_and_without_its_source() {
+        let name = PartitionName::new("orders", "orders/3");
+        for said in ["orders/3", "orders/orders/3"] {
+            assert!(name.is_meant_by(said), "{said}");
+        }
+        for said in [
+            "orders",
+            "3",
+            "orders/",
+            "orders/33",
+            "other/orders/3",
+            "ordersorders/3",
+        ] {
+            assert!(!name.is_meant_by(said), "{said}");
+        }
     }
 }

@@ -181,8 +181,9 @@ pub(crate) fn run(common: &Common, arguments: LanesArguments) -> Result<Exit, Co
 
 impl Place {
     fn has(&self, partition: &PartitionName) -> bool {
-        let is = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|w| w == name);
-        is(&self.source, &partition.source) && is(&self.partition, &partition.partition)
+        let of_source = { self.source.as_ref() }.is_none_or(|wanted| **wanted == *partition.source);
+        let is_meant = |wanted: &String| partition.is_meant_by(wanted);
+        of_source && self.partition.as_ref().is_none_or(is_meant)
     }
 
     fn text(&self) -> String {

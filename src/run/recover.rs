@@ -72,7 +72,7 @@ impl Selection {
         for source in self.sources(config)? {
             let mut meant = logs::of_source(config, source)?;
             if let Some(wanted) = &self.partition {
-                let is_wanted = |name: &PartitionName| *name.partition == **wanted;
+                let is_wanted = |name: &PartitionName| name.is_meant_by(wanted);
                 let names = meant.iter().map(|log| log.name());
                 let unwanted = names.filter(|name| !is_wanted(name));
                 others.extend(unwanted.map(|name| name.partition.to_string()));

@@ -40,6 +40,15 @@ fn list_and_show_say_where_a_partition_stands() {
 
     let show = world.lanekeeper(&["checkpoint", "show", "--partition", "orders/0", "--json"]);
     insta::assert_snapshot!("checkpoint_show", pretty(show.json()));
+    let whole = [
+        "checkpoint",
+        "show",
+        "--partition",
+        "orders/orders/0",
+        "--json",
+    ];
+    let whole = world.lanekeeper(&whole).json();
+    assert_eq!(pretty(whole), pretty(show.json()));
     let text = world.lanekeeper(&["checkpoint", "show"]).stdout;
     for line in [
         "settled     all to 1, and to 4 what is not open",

@@ -131,7 +131,8 @@ fn of_one_partition_the_other_is_left_as_it_is() {
             .any(|row| row.starts_with("store_checkpoints")),
         "{before:?}"
     );
-    let recovered = world.lanekeeper(&["recover", "--source", "orders", "--partition", "orders/1"]);
+    let which = ["--source", "orders", "--partition", "orders/orders/1"];
+    let recovered = world.lanekeeper(&[&["recover"], &which[..]].concat());
     assert_eq!(recovered.code, Some(0), "{}", recovered.stderr);
     assert_eq!(other(), before);
     assert_ne!(
