@@ -271,7 +271,10 @@ fn g8_what_another_consumer_has_committed_is_gone_on_with_without_repeats() {
     // As Parallel Consumer would: 5 is open, 6 to 8 are done, 9 is open, 10 and 11 are done.
     commit(&bench, &bench.topic, 5, "bgABAAMAAQAC");
     let ended = bench.scene.run(&["run", "--until-idle"]).unwrap();
-    assert!(ended.errors.contains("import a checkpoint"), "{ended:#?}");
+    assert!(
+        ended.errors.contains("checkpoint import --from-group"),
+        "{ended:#?}"
+    );
     let dry = run(&bench, &[&import[..], &["--dry-run"]].concat());
     let said = "would be import of";
     assert!(dry.output.contains(said), "{dry:#?}");
@@ -320,6 +323,8 @@ fn an_import_tells_of_metadata_that_it_does_not_know_and_of_members_at_work() {
     let ended = run(&bench, &import);
     let said = "beside offset 4 stand metadata of another program";
     assert!(ended.errors.contains(said), "{ended:#?}");
+    let said = "settled is all before 4; generation 0";
+    assert!(ended.output.contains(said), "{ended:#?}");
     let ended = bench.run_to_the_end(&[]);
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert_eq!(bench.values(), texts[4..]);

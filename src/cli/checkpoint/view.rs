@@ -367,6 +367,10 @@ pub(super) fn settled(checkpoint: &Checkpoint) -> String {
         Resume::After(position) => format!("all to {position}"),
     };
     match &checkpoint.settled_to {
+        // It is within the prefix, as after an import of where a group goes on.
+        Some(position) if matches!(&checkpoint.resume, Resume::At(next) if position < next) => {
+            prefix
+        }
         Some(position) if checkpoint.frontier() != Some(position) => {
             format!("{prefix}, and to {position} what is not open")
         }

@@ -128,7 +128,7 @@ fn begin(settings: &Settings, name: &str, found: &Found) -> Result<Placed, Sourc
         }
         (None, Some(committed)) => {
             return Err(refused(format!(
-                "`{name}` has no checkpoint, and group `{}` has committed offset {committed}: is the store the one that it worked with before (`app`, `[store]`)? Else say where to begin, by `start = \"earliest\"`, `\"latest\"` or a time, or import a checkpoint",
+                "`{name}` has no checkpoint, and group `{}` has committed offset {committed}: is the store the one that it worked with before (`app`, `[store]`)? Else say where to begin, by `start = \"earliest\"`, `\"latest\"` or a time, or take over what the group knows: `lanekeeper checkpoint import --from-group`",
                 settings.group_id
             )));
         }
