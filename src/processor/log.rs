@@ -10,24 +10,30 @@ use partitions::Change;
 /// Something happened to a lane, durably. `head`: the record that it happened to, where that is known.
 pub(super) fn changed(
     owned: &Owned,
-    lane: &LaneKey,
+    key: &LaneKey,
     head: Option<&Position>,
     change: Change,
     errors: &Errors,
 ) {
     let name = &owned.assignment.name;
     let (source, partition) = (&*name.source, &*name.partition);
-    let lane = || lane.id(partition);
+    let lane = || key.id(partition);
     let record = || {
         head.map(|head| owned.assignment.record_id(head))
             .unwrap_or_default()
     };
     match change {
-        Change::Park => tracing::warn!(
-            source, partition, lane = lane(), record = record(),
-            attempts = errors.attempts, error = errors.last,
-            "lane parked: `lanekeeper lanes release` puts it to work again, in order",
-        ),
+        Change::Park => {
+            // One that stood, and is parked as decided, has failed before: its item tells of it.
+            let item = owned.lanes.get(key).filter(|_| errors.attempts == 0);
+            let (attempts, error) = item.map_or((errors.attempts, &errors.last), |item| {
+                (item.attempts, &item.last_error)
+            });
+            tracing::warn!(
+                source, partition, lane = lane(), record = record(), attempts, error,
+                "lane parked: `lanekeeper lanes release` puts it to work again, in order",
+            );
+        }
         Change::Skip => tracing::info!(
             source, partition, lane = lane(), record = record(), "record skipped, as decided",
         ),

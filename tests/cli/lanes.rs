@@ -177,7 +177,11 @@ fn a_running_worker_acts_and_wait_sees_it() {
     assert!(released.stdout.contains("now live"), "{}", released.stdout);
     assert_eq!(released.stderr, "");
     run.signal(Signal::TERM);
-    assert_eq!(run.exit_code(), Some(0), "{}", world.read("running.log"));
+    let log = world.read("running.log");
+    assert_eq!(run.exit_code(), Some(0), "{log}");
+    let parked = log.lines().find(|line| line.contains("lane parked"));
+    let said = "attempts=1 error=\"no such account";
+    assert!(parked.is_some_and(|line| line.contains(said)), "{log}");
     assert_eq!(bad(&world), [2, 2, 2, 3, 5]);
 }
 
