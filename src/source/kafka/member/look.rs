@@ -93,6 +93,12 @@ impl Member {
                 // Said when it began to stand.
                 return Ok(());
             }
+            if next == bounds.next {
+                // librdkafka counts the news of an end as a record, and asks for what lies behind it when
+                // it goes on after a rebalance: nothing is amiss.
+                tracing::debug!(source = %name.source, partition = %name.partition, "fetched again from the end, offset {next} ({said})");
+                return Ok(());
+            }
             tracing::info!(source = %name.source, partition = %name.partition, "fetched again from offset {next} ({said}; the log holds {} to {})", bounds.first, bounds.next);
         }
         Ok(())
