@@ -68,13 +68,25 @@ pub struct Ownership {
     pub commit: u64,
     /// What that commit's content was called.
     pub content: ContentId,
-    /// Claims in a row that found a worker; reset by a clean release and by the owner
+    /// Claims in a row that found another worker; reset by a clean release and by the owner
     /// ([`Commit::settled_in`]).
     pub unclean_claims: u32,
     /// `None`: nothing was ever committed.
     pub checkpoint: Option<Checkpoint>,
     /// Milliseconds since 1970 of the last write.
     pub updated_at: i64,
+}
+
+impl Ownership {
+    /// What `unclean_claims` is once this worker claims. One that claims what it is named for, after a
+    /// rewind or an assignment that was lost, has not died of a record.
+    pub(crate) fn unclean_claims_with(&self, claimant: WorkerId) -> u32 {
+        match self.worker {
+            Some(named) if named == claimant => self.unclean_claims,
+            Some(_) => self.unclean_claims.saturating_add(1),
+            None => 0,
+        }
+    }
 }
 
 /// A successful claim.

@@ -188,7 +188,6 @@ impl DynamodbStore {
         found: Option<&Ownership>,
         worker: WorkerId,
     ) -> Result<Option<Ownership>, StoreError> {
-        let unclean = found.is_some_and(|found| found.worker.is_some());
         let epoch = found.map_or(0, |found| found.epoch) + 1;
         let mut expression = Expression::default();
         let claim = Ownership {
@@ -197,10 +196,7 @@ impl DynamodbStore {
             generation: found.map_or(self.generation, |found| found.generation),
             commit: 0,
             content: [0; 16],
-            unclean_claims: match found {
-                Some(found) if unclean => found.unclean_claims.saturating_add(1),
-                Some(_) | None => 0,
-            },
+            unclean_claims: found.map_or(0, |found| found.unclean_claims_with(worker)),
             // What is settled stands as it is, and is not written again.
             checkpoint: None,
             updated_at: super::now_millis(),

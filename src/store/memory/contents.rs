@@ -97,15 +97,14 @@ impl Contents {
         found: Option<Ownership>,
         now: i64,
     ) -> Ownership {
-        let unclean = found.as_ref().and_then(|found| found.worker);
-        let unclean_claims = found.as_ref().map_or(0, |found| found.unclean_claims);
+        let unclean_claims = { found.as_ref() }.map_or(0, |f| f.unclean_claims_with(worker));
         let ownership = Ownership {
             worker: Some(worker),
             epoch: found.as_ref().map_or(0, |found| found.epoch) + 1,
             generation: found.as_ref().map_or(0, |found| found.generation),
             commit: 0,
             content: [0; 16],
-            unclean_claims: unclean.map_or(0, |_| unclean_claims.saturating_add(1)),
+            unclean_claims,
             checkpoint: found.and_then(|found| found.checkpoint),
             updated_at: now,
         };

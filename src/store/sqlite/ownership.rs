@@ -206,10 +206,7 @@ pub(super) fn claim(
             epoch: found.epoch + 1,
             commit: 0,
             content: [0; 16],
-            unclean_claims: match found.worker {
-                Some(_) => found.unclean_claims.saturating_add(1),
-                None => 0,
-            },
+            unclean_claims: found.unclean_claims_with(worker),
             updated_at: now,
             ..found.clone()
         },

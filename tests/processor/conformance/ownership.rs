@@ -55,9 +55,13 @@ pub(super) async fn claims_that_find_a_worker_are_unclean_and_counted(bench: &dy
         assert_eq!(claimed.ownership.epoch, u64::from(n) + 1);
         before = Some(worker);
     }
+    let named = before.expect("claimed");
+    let again = store.claim(&p, named).await.expect("claim");
+    assert_eq!(again.unclean, Some(named), "its tries may still run");
+    assert_eq!(again.ownership.unclean_claims, 3, "nobody died");
     let fence = Fence {
-        worker: before.expect("claimed"),
-        epoch: 4,
+        worker: named,
+        epoch: 5,
     };
     assert_eq!(store.release(&p, fence).await, Ok(()));
     let claimed = store.claim(&p, worker()).await.expect("claim");
