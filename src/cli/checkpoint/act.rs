@@ -18,6 +18,7 @@ use crate::{
         output::{self, shown},
         view::{key_text, records},
     },
+    config::duration_text,
     position::Position,
     record::{LaneKey, PartitionName},
     store::{
@@ -280,7 +281,8 @@ impl Act<'_> {
             } else {
                 // Whose partitions a group gives out. The store does not say whether it is a member.
                 format!(
-                    "{goes} on from there by itself, once it has waited for its own tries; a recovery {ends} with exit code 4, and wants to be started again"
+                    "{goes} on from there by itself, once it notices (with its next commit of the partition; without work there it looks every {}; a restart is quicker) and has waited for its own tries; a recovery {ends} with exit code 4, and wants to be started again",
+                    duration_text(self.store.looks_every())
                 )
             };
             output::note(&format!(
