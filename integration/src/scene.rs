@@ -326,18 +326,26 @@ fn within(
 /// When it does not compile.
 pub fn binary() -> io::Result<&'static Path> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    match BINARY.get_or_init(|| build().map_err(|e| e.to_string())) {
+    match BINARY.get_or_init(|| build("--bin", "lanekeeper").map_err(|e| e.to_string())) {
         Ok(path) => Ok(path),
         Err(error) => Err(other(error.clone())),
     }
 }
 
-fn build() -> io::Result<PathBuf> {
+/// An example in Rust of this workspace, built as [`binary`] is.
+///
+/// # Errors
+/// As [`binary`].
+pub fn example(name: &str) -> io::Result<PathBuf> {
+    build("--example", name)
+}
+
+fn build(kind: &str, name: &str) -> io::Result<PathBuf> {
     let built = cargo()
         .args(["build", "--quiet", "--locked", "--package", "lanekeeper"])
         .args([
-            "--bin",
-            "lanekeeper",
+            kind,
+            name,
             "--features",
             "dynamodb,kafka,msk",
             "--message-format=json-render-diagnostics",
@@ -351,7 +359,7 @@ fn build() -> io::Result<PathBuf> {
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .find_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
     path.filter(|_| built.status.success())
-        .ok_or_else(|| other("`lanekeeper` does not build: see above".to_owned()))
+        .ok_or_else(|| other(format!("`{name}` does not build: see above")))
 }
 
 fn other(text: String) -> io::Error {

@@ -3,7 +3,7 @@
 use crate::bench::{Bench, Written, stop};
 use lanekeeper_integration::{
     kafka::Kafka,
-    scene::{Running, eventually},
+    scene::{Running, eventually, example},
 };
 use serde_json::Value;
 use std::{
@@ -168,12 +168,12 @@ fn the_exec_worker_of_the_examples_stops_one_account_and_serves_the_others() {
     bench.audit(&["history"]);
 }
 
-/// An endpoint that ends with the test.
-struct Endpoint(Child);
+/// A program of the examples that ends with the test.
+struct Program(Child);
 
-impl Endpoint {
-    /// The example at a port that the system gives, and its address.
-    fn start(bench: &Bench) -> (Self, String) {
+impl Program {
+    /// The endpoint at a port that the system gives, and its address.
+    fn endpoint(bench: &Bench) -> (Self, String) {
         let said = bench.scene.path("endpoint");
         let script = format!("{EXAMPLES}/http_worker.py");
         let child = Command::new("python3")
@@ -197,7 +197,7 @@ impl Endpoint {
     }
 }
 
-impl Drop for Endpoint {
+impl Drop for Program {
     fn drop(&mut self) {
         // It may have ended by itself; its status is collected in any case.
         let _ended = self.0.kill();
@@ -222,7 +222,7 @@ fn the_http_worker_of_the_examples_parks_one_account_and_serves_the_others() {
     let config = std::fs::read_to_string(file).unwrap();
     let config = config.replace("[failure]\n", "[failure]\nthen = \"park\"\n");
     bench.scene.write("lanekeeper.toml", &config).unwrap();
-    let (_endpoint, address) = Endpoint::start(&bench);
+    let (_endpoint, address) = Program::endpoint(&bench);
     let member = member(&bench, &address);
     pay(&bench, 0..EACH);
     let lane = standing(&bench);
@@ -244,4 +244,71 @@ fn the_http_worker_of_the_examples_parks_one_account_and_serves_the_others() {
     stop(member);
     started_in_order(&bench, 2 * EACH);
     bench.audit(&["history"]);
+}
+
+#[test]
+fn the_member_in_rust_of_the_examples_parks_one_account_and_drains() {
+    let program = example("kafka").unwrap();
+    let bench = bench("");
+    let file = bench.scene.path("lanekeeper.toml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    let (config, _) = config.split_once("[handler]").unwrap();
+    let config = config.replace("[failure]\n", "[failure]\nthen = \"park\"\n");
+    bench.scene.write("lanekeeper.toml", &config).unwrap();
+    let values = ["ann 1", "bob 2", "nonsense", "ann 4", "bob 8"];
+    let records: Vec<_> = { values.iter() }
+        .map(|value| Written {
+            partition: Some(0),
+            key: Some(if value.starts_with("bob") {
+                b"bob"
+            } else {
+                b"ann"
+            }),
+            value: Some(value.as_bytes()),
+            ..Written::default()
+        })
+        .collect();
+    bench.write(&records);
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("LANEKEEPER_") {
+            command.env_remove(name);
+        }
+    }
+    let said = File::create(bench.scene.path("said")).unwrap();
+    command
+        .current_dir(file.parent().unwrap())
+        .stdin(Stdio::null())
+        .stderr(said);
+    let mut member = Program(command.spawn().unwrap());
+    // The store's file is there once the member is.
+    eventually("the sums", || {
+        let has_store = bench.scene.size("lanekeeper.db") > 0;
+        let wanted = [("ann".to_owned(), 1), ("bob".to_owned(), 10)];
+        Ok(has_store && totals(&bench) == BTreeMap::from(wanted))
+    })
+    .unwrap();
+    eventually("the lane", || {
+        let list = bench.scene.run(&["lanes", "list"])?;
+        Ok(list.output.contains("key `ann`, at 2")
+            && list.output.contains("2 records in its chain"))
+    })
+    .unwrap();
+    let committed = || bench.kafka.committed(&bench.topic, &bench.topic);
+    eventually("the offset", || Ok(committed()?[0] == Some(5))).unwrap();
+    let id = member.0.id().to_string();
+    let sent = Command::new("kill")
+        .args(["-s", "TERM", &id])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+    let mut ended = None;
+    let waited = eventually("its end", || {
+        ended = member.0.try_wait()?;
+        Ok(ended.is_some())
+    });
+    assert!(
+        waited.is_ok_and(|()| ended.is_some_and(|status| status.success())),
+        "{ended:?}"
+    );
 }
