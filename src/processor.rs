@@ -59,9 +59,9 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 use tries::Tries;
 
-/// Most ended tries looked at in one turn. Where many end at once, the slots of the first would stay empty
-/// until the last is looked at.
-const ENDED_PER_TURN: usize = 16;
+/// Most ended tries looked at in one turn, unless a sixteenth of the cap is more. Where many end at once,
+/// the slots of the first would stay empty until the last is looked at.
+const ENDED_PER_TURN: u32 = 16;
 
 /// Most source events looked at in one turn.
 const EVENTS_PER_TURN: usize = 8;
@@ -297,7 +297,7 @@ impl Processor {
 
     fn facts(&mut self, events: &mut Vec<Event>, stops: &mut mpsc::UnboundedReceiver<Stop>) {
         self.tries.expire(self.now);
-        for _ in 0..ENDED_PER_TURN {
+        for _ in 0..ENDED_PER_TURN.max(self.settings.cap / 16) {
             let Some((ticket, out, end)) = self.tries.ended() else {
                 break;
             };

@@ -75,7 +75,12 @@ fn a_topic_that_is_made_anew_while_it_is_read_ends_the_worker_by_both_its_ids() 
     bench.kafka.create_topic(&bench.topic, 1, &[]).unwrap();
     write(&bench, 100..115);
     member.signal("CONT").unwrap();
-    let words = ["topic id `", "has id `", "deleted and made anew", "on_gap"];
+    let words = [
+        "is read as of topic id `",
+        "has id `",
+        "deleted and made anew",
+        "on_gap",
+    ];
     let ended = member.wait().unwrap();
     assert_eq!(ended.code, Some(4), "{ended:#?}");
     for word in words {

@@ -205,7 +205,9 @@ fn write_in_transaction(bench: &Bench, producer: &BaseProducer, values: &[&str],
 fn transactions_that_come_one_by_one_behind_the_end_cost_no_other_look_at_the_cluster() {
     let bench = Bench::of_echoes(1);
     let producer = transactional(&bench);
-    let member = bench.member("history.jsonl");
+    // Looks at the log's end are said at this level alone.
+    let said = [("LANEKEEPER_LOG", "lanekeeper=debug".to_owned())];
+    let member = bench.scene.start_within(&["run"], &said).unwrap();
     for number in 1..=5 {
         let value = number.to_string();
         write_in_transaction(&bench, &producer, &[&value, &value], true);

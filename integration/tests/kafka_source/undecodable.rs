@@ -77,7 +77,7 @@ fn g7_a_batch_that_cannot_be_decoded_is_not_left_out_and_its_partition_stands_al
     let member = bench.scene.start(&args).unwrap();
     let stands = |partition: i32, offset: u64| {
         format!(
-            "`orders/{}/{partition}` stands at offset {offset}",
+            "`orders/{}/{partition}` stands before a batch of records, at offset {offset}",
             bench.topic
         )
     };

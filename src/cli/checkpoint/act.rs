@@ -281,7 +281,7 @@ impl Act<'_> {
             } else {
                 // Whose partitions a group gives out. The store does not say whether it is a member.
                 format!(
-                    "{goes} on from there by itself, once it notices (with its next commit of the partition; without work there it looks every {}; a restart is quicker) and has waited for its own tries; a recovery {ends} with exit code 4, and wants to be started again",
+                    "{goes} on from there by itself, once it notices (with its next commit of the partition; without work there it looks every {}, or each half of what `drain` exceeds `timeout` by where that is longer; a restart is quicker) and has waited for its own tries; a recovery {ends} with exit code 4, and wants to be started again",
                     duration_text(self.store.looks_every())
                 )
             };

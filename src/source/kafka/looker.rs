@@ -19,9 +19,13 @@ use std::{
 const AGAIN_MIN: Duration = Duration::from_millis(200);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
 
-/// How long the first answer about a partition may take. One that has no leader gives none, and others are
-/// not to wait for it.
+/// How long a partition's leader may take for the first answer. One that has no leader gives none, and
+/// others are not to wait for it.
 const FIRST_ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// How long topics are not asked for their identities after that failed: it takes a while each time, and
+/// what else is asked waits for it.
+const IDS_AGAIN: Duration = Duration::from_secs(30);
 
 /// How often the client is served while nothing is asked.
 const LISTEN_EVERY: Duration = Duration::from_secs(1);
@@ -138,6 +142,7 @@ struct Asked {
 fn serve(of: &Asked, cluster: &Cluster, asked: &Receiver<Question>, told: &Sender<Answer>) {
     let source = &of.source;
     let mut waiting = Waiting::default();
+    let mut identities = Identities::default();
     let mut last_error = None;
     loop {
         match asked.recv_timeout(waiting.patience(Instant::now())) {
@@ -154,7 +159,7 @@ fn serve(of: &Asked, cluster: &Cluster, asked: &Receiver<Question>, told: &Sende
         let Some(one) = waiting.due(Instant::now()) else {
             continue;
         };
-        match look(cluster, of, &one) {
+        match look(cluster, &mut identities, of, &one) {
             Ok(Some(answer)) => {
                 last_error = None;
                 if told.send(answer).is_err() {
@@ -249,7 +254,12 @@ impl Waiting {
     }
 }
 
-fn look(cluster: &Cluster, of: &Asked, one: &One) -> Result<Option<Answer>, ClusterError> {
+fn look(
+    cluster: &Cluster,
+    identities: &mut Identities,
+    of: &Asked,
+    one: &One,
+) -> Result<Option<Answer>, ClusterError> {
     let wait = one.answer_max();
     match &one.question {
         Question::Forget(_) => Ok(None),
@@ -261,7 +271,7 @@ fn look(cluster: &Cluster, of: &Asked, one: &One) -> Result<Option<Answer>, Clus
             let names: Vec<&str> = topics.iter().map(String::as_str).collect();
             Ok(Some(Answer::TopicIds {
                 asked: topics.clone(),
-                ids: topic_ids(cluster, &names),
+                ids: identities.of(cluster, &names),
             }))
         }
         Question::Retention(topic) => {
@@ -293,7 +303,7 @@ fn look(cluster: &Cluster, of: &Asked, one: &One) -> Result<Option<Answer>, Clus
         Question::Again(place) => {
             let bounds = cluster.bounds_within(wait, &place.0, place.1)?;
             // Behind the bounds: those of a new topic are not taken for the old one's.
-            let id = topic_ids(cluster, &[&place.0]).remove(&place.0);
+            let id = identities.of(cluster, &[&place.0]).remove(&place.0);
             Ok(Some(Answer::Again {
                 place: place.clone(),
                 bounds,
@@ -303,13 +313,34 @@ fn look(cluster: &Cluster, of: &Asked, one: &One) -> Result<Option<Answer>, Clus
     }
 }
 
-/// Its answer comes from the cluster's controller, and nothing may hang on that one: where reading begins
-/// is held against the log itself too.
-fn topic_ids(cluster: &Cluster, topics: &[&str]) -> BTreeMap<String, String> {
-    cluster.topic_ids(topics).unwrap_or_else(|error| {
-        tracing::warn!("whether topics were made anew is not known this time: {error}");
-        BTreeMap::new()
-    })
+/// What is asked of the cluster's controller. Nothing may hang on that one: where reading begins is held
+/// against the log itself too.
+#[derive(Default)]
+struct Identities {
+    /// They could not be asked for: when they are again.
+    again_at: Option<Instant>,
+}
+
+impl Identities {
+    /// Those that are known.
+    fn of(&mut self, cluster: &Cluster, topics: &[&str]) -> BTreeMap<String, String> {
+        if self.again_at.is_some_and(|at| Instant::now() < at) {
+            return BTreeMap::new();
+        }
+        match cluster.topic_ids(topics) {
+            Ok(ids) => {
+                self.again_at = None;
+                ids
+            }
+            Err(error) => {
+                if self.again_at.is_none() {
+                    tracing::warn!("whether topics were made anew is not known for now: {error}");
+                }
+                self.again_at = Some(Instant::now() + IDS_AGAIN);
+                BTreeMap::new()
+            }
+        }
+    }
 }
 
 #[cfg(test)]

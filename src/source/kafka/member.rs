@@ -79,8 +79,6 @@ struct Member {
     cursor: usize,
     mirrored_at: Instant,
     told_at: Instant,
-    /// So many partitions of which nothing comes for too long, as of late.
-    quiet: usize,
     /// When it is asked next whether the topics that are read are still the same.
     topics_at: Instant,
     /// Errors of the client, each said once until another comes.
@@ -124,7 +122,6 @@ impl Member {
             cursor: 0,
             mirrored_at: now,
             told_at: now,
-            quiet: 0,
             topics_at: now,
             complaint: None,
             queue,

@@ -76,14 +76,20 @@ struct Quiet {
     since: Option<(u64, Instant)>,
     /// The last that came was the end: what is behind it may be of a transaction that is still open.
     behind_the_end: bool,
+    /// That it lasts was said.
+    said: bool,
 }
 
 impl Quiet {
-    /// Whether it has lasted too long.
+    fn ends(&mut self) {
+        (self.since, self.said) = (None, false);
+    }
+
+    /// Whether it has lasted too long; told once.
     fn lasts(&mut self, next: u64, now: Instant) -> bool {
         let (before, since) = *self.since.get_or_insert((next, now));
         if before != next {
-            self.since = Some((next, now));
+            (self.since, self.said) = (Some((next, now)), false);
             return false;
         }
         let max = if self.behind_the_end {
@@ -91,7 +97,8 @@ impl Quiet {
         } else {
             QUIET_MAX
         };
-        now.saturating_duration_since(since) >= max
+        let lasts = now.saturating_duration_since(since) >= max;
+        lasts && !std::mem::replace(&mut self.said, lasts)
     }
 }
 
@@ -151,25 +158,27 @@ impl Reading {
     }
 
     pub(super) fn arrived(&mut self, message: Message) {
-        self.quiet.since = None;
+        self.quiet.ends();
         self.quiet.behind_the_end = matches!(message.kind(), Kind::End);
         self.waiting_bytes += message.bytes();
         self.waiting.push_back(message);
     }
 
-    /// Whether for too long nothing has come that was fetched, of which the log has more.
-    pub(super) fn is_quiet(&mut self, now: Instant) -> bool {
+    /// Whether for too long nothing has come that was fetched, of which the log has more, and whether
+    /// that is so behind an end. Told once.
+    pub(super) fn falls_silent(&mut self, now: Instant) -> Option<bool> {
         let waits = self.held || self.paused || self.is_through || self.looked_for.is_some();
         if waits || !self.waiting.is_empty() {
-            self.quiet.since = None;
-            return false;
+            self.quiet.ends();
+            return None;
         }
-        self.quiet.lasts(self.cursor.next(), now)
+        let lasts = self.quiet.lasts(self.cursor.next(), now);
+        lasts.then_some(self.quiet.behind_the_end)
     }
 
     /// Nothing is to come.
     pub(super) fn rests(&mut self) {
-        self.quiet.since = None;
+        self.quiet.ends();
     }
 
     /// Forgets what came: it is read again from where the cursor stands.
@@ -296,6 +305,7 @@ impl Reading {
             }
             self.cursor.pass(position);
             self.is_doubtful = false;
+            self.stands = None;
             passed = position;
             self.pop();
             self.skip_settled();
@@ -411,6 +421,7 @@ mod tests {
             assert!(!quiet.lasts(5, now));
             assert!(!quiet.lasts(5, now + max / 2));
             assert!(quiet.lasts(5, now + max));
+            assert!(!quiet.lasts(5, now + max * 2), "it was said");
             // It went on without a record: of other keys, or of what is settled.
             assert!(!quiet.lasts(6, now + max));
             assert!(quiet.lasts(6, now + max * 2));

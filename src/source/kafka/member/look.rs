@@ -23,6 +23,9 @@ const LOOK_AFTER: Duration = Duration::from_millis(250);
 const DECODE_AGAIN_MIN: Duration = Duration::from_secs(1);
 const DECODE_AGAIN_MAX: Duration = Duration::from_mins(1);
 
+/// The last resort against a batch that nobody can read.
+pub(super) const DELETE: &str = "else, once everything before it is settled (the group's offset has come to it, and no lane is stopped or parked before it), delete the records up to and with that batch (`kafka-delete-records`), and `on_gap` decides";
+
 impl Member {
     /// What comes next of a partition cannot be decoded. It is not left out, and nothing behind it is read:
     /// the partition stands until it can be, or is not there any more.
@@ -37,13 +40,14 @@ impl Member {
         };
         let wait = reading.stands.map_or(DECODE_AGAIN_MIN, |wait| wait * 2);
         let wait = wait.min(DECODE_AGAIN_MAX);
-        let is_news = reading.stands.replace(wait).is_none();
+        let before = reading.stands.replace(wait);
         reading.looked_for = Some(said.to_owned());
         reading.look_at = Some(Instant::now() + wait);
-        if is_news {
+        // Once may be the network's fault.
+        if before == Some(DECODE_AGAIN_MIN) {
             tracing::error!(
                 source = %name.source, partition = %name.partition,
-                "`{name}` stands at offset {}: its batch of records there cannot be decoded ({said}). Nothing of it is left out; other partitions go on; it is fetched again, at least each {} s. Let another replica lead the partition, if its log is sound; else delete the records up to and with that batch (`kafka-delete-records`), and `on_gap` decides. A codec or a format that is not known wants another producer, or a newer lanekeeper",
+                "`{name}` stands before a batch of records, at offset {} or later, that cannot be decoded ({said}). Nothing of it is left out; other partitions go on; it is fetched again, at least each {} s. Let another replica lead the partition, if its log is sound; {DELETE}. A codec or a format that is not known wants another producer, or a newer lanekeeper",
                 reading.cursor.next(),
                 DECODE_AGAIN_MAX.as_secs(),
             );

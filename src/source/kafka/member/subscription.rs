@@ -115,6 +115,9 @@ impl Member {
         let wanted: BTreeSet<String> = named.cloned().chain(found).collect();
         if self.subscription.told.as_ref() != Some(&wanted) {
             self.subscribe_to(wanted);
+        } else {
+            // What it could not be told is not so any more.
+            self.subscription.failed = None;
         }
     }
 

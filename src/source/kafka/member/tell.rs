@@ -1,6 +1,6 @@
 //! What others are told: how far the log's end is, and how far everything is durable.
 
-use super::Member;
+use super::{Member, look::DELETE};
 use crate::{
     record::PartitionName,
     source::{
@@ -16,6 +16,16 @@ const TELL_BEHIND: Duration = Duration::from_millis(250);
 
 /// How often the group is told of the durable frontier.
 const MIRROR_EVERY: Duration = Duration::from_secs(1);
+
+/// A partition of which nothing comes.
+struct Silent {
+    name: PartitionName,
+    /// What should come next.
+    offset: u64,
+    /// Of the log.
+    next: u64,
+    behind_the_end: bool,
+}
 
 impl Member {
     /// Says how far the ends are, in the channel behind the records that it is about. That an end is
@@ -38,8 +48,13 @@ impl Member {
             let records = reading.behind(next);
             if records == 0 || !is_fetched {
                 reading.rests();
-            } else if reading.is_quiet(self.told_at) {
-                quiet.push((name.clone(), reading.cursor.next(), next));
+            } else if let Some(behind_the_end) = reading.falls_silent(self.told_at) {
+                quiet.push(Silent {
+                    name: name.clone(),
+                    offset: reading.cursor.next(),
+                    next,
+                    behind_the_end,
+                });
             }
             if records == 0 {
                 continue;
@@ -55,18 +70,28 @@ impl Member {
         self.say_quiet(&quiet);
     }
 
-    /// Says once that nothing comes of partitions whose logs have more: librdkafka is silent where it cannot
-    /// read the records within a batch, and asks for it again and again.
-    fn say_quiet(&mut self, quiet: &[(PartitionName, u64, u64)]) {
-        let before = std::mem::replace(&mut self.quiet, quiet.len());
-        let Some((name, offset, next)) = quiet.first().filter(|_| before == 0) else {
-            return;
-        };
-        let more = quiet.len() - 1;
-        tracing::warn!(
-            source = %name.source, partition = %name.partition,
-            "nothing comes of `{name}` from offset {offset} on, although its log goes up to {next}, nor of {more} other partitions of which that is so. Unless brokers are out of reach, its batch of records there cannot be decoded: read that offset with another client (`kafka-dump-log` on the broker). Let another replica lead the partition, if its log is sound; else delete the records up to and with that batch (`kafka-delete-records`), and `on_gap` decides"
-        );
+    /// Says once of each silence that nothing comes although the log has more: librdkafka says nothing where
+    /// it cannot read the records within a batch, and asks for it again and again.
+    fn say_quiet(&self, quiet: &[Silent]) {
+        for Silent {
+            name,
+            offset,
+            next,
+            behind_the_end,
+        } in quiet
+        {
+            let why = if *behind_the_end {
+                "A transaction may have been open for that long, which the broker's tools find and end (`kafka-transactions find-hanging`, `abort`); else its batch of records there cannot be decoded".to_owned()
+            } else {
+                format!(
+                    "Unless brokers are out of reach, or very much there was aborted, its batch of records there cannot be decoded: read that offset with another client (`kafka-dump-log` on the broker). Let another replica lead the partition, if its log is sound; {DELETE}"
+                )
+            };
+            tracing::warn!(
+                source = %name.source, partition = %name.partition,
+                "nothing comes of `{name}` from offset {offset} on, although its log goes up to {next}. {why}"
+            );
+        }
     }
 
     /// Tells the group how far everything is durable, for tools that show its lag. Nothing hangs on it.
