@@ -33,6 +33,7 @@ impl PartitionName {
     }
 
     /// Whether a person who says this means it: its name within its source, or the whole as it is shown.
+    #[cfg(feature = "local")]
     pub(crate) fn is_meant_by(&self, said: &str) -> bool {
         *self.partition == *said || { said.strip_prefix(&*self.source) }
             .and_then(|rest| rest.strip_prefix('/'))
@@ -422,6 +423,7 @@ impl Run {
 mod tests {
     use super::*;
 
+    #[cfg(feature = "local")]
     #[test]
     fn a_partition_is_meant_by_its_name_with_and_without_its_source() {
         let name = PartitionName::new("orders", "orders/3");
