@@ -84,18 +84,10 @@ impl Slot {
 
     /// Whether it is to be read, and librdkafka does not know yet.
     pub(super) fn can_be_assigned(&self) -> bool {
-        match &self.stage {
-            Stage::Reading(reading) => {
-                !self.assigned && reading.looked_for.is_none() && !reading.is_through
-            }
-            Stage::Naming
-            | Stage::Claiming(_)
-            | Stage::Placing(_)
-            | Stage::Left
-            | Stage::Fenced { .. }
-            | Stage::Leaving(_)
-            | Stage::Ended => false,
-        }
+        let Stage::Reading(reading) = &self.stage else {
+            return false;
+        };
+        !self.assigned && reading.looked_for.is_none() && !reading.is_through
     }
 
     /// Whether it may soon be read.
