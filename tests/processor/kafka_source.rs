@@ -183,10 +183,17 @@ async fn g1_g7_two_members_share_the_work_and_hand_it_over_without_a_repeat() {
     produce(&cluster, 20);
     let (config, seen) = (config(&cluster, folder.path()), Arc::new(Seen::default()));
     let (leave, left) = tokio::sync::oneshot::channel::<()>();
-    let first = work(&config, &seen, false, async {
-        // It goes at the signal, or when the test is over.
-        let _ = left.await;
-    });
+    let first = async {
+        let report = work(&config, &seen, false, async {
+            // It goes at the signal, or when the test is over.
+            let _ = left.await;
+        })
+        .await;
+        // Who did what came before hangs on how quick the group is; the first one has left now, so that
+        // these are the second's in any case.
+        produce_from(&cluster, 30, 40);
+        report
+    };
     let rest = async {
         while seen.total() < 100 {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -198,11 +205,8 @@ async fn g1_g7_two_members_share_the_work_and_hand_it_over_without_a_repeat() {
         });
         let more = async {
             tokio::time::sleep(Duration::from_secs(4)).await;
-            // Who does these hangs on how quick the group is; what comes after the first has left is the
-            // second's in any case.
             produce_from(&cluster, 20, 30);
             leave.send(()).expect("it waits");
-            produce_from(&cluster, 30, 40);
         };
         tokio::join!(second, more)
     };
