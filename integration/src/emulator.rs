@@ -1,15 +1,15 @@
 //! The DynamoDB that tests talk to: a table that the user names, or an emulator of our own.
 
 mod detached;
-mod package;
+pub(crate) mod package;
 mod probe;
-mod server;
+pub(crate) mod server;
 
 pub use detached::{down, up};
 
 use crate::server::variable;
 use package::Package;
-use server::Server;
+use server::{DYNAMODB, Server};
 use std::{
     io::{self, Write as _},
     path::PathBuf,
@@ -78,7 +78,7 @@ impl Dynamodb {
     fn named(endpoint: String) -> io::Result<Self> {
         let endpoint = endpoint.trim_end_matches('/').to_owned();
         if !endpoint.starts_with("https://") {
-            probe::status(&endpoint).map_err(|e| {
+            probe::status(&endpoint, DYNAMODB.question).map_err(|e| {
                 other(format!(
                     "the DynamoDB that `{ENDPOINT}` names does not answer at `{endpoint}`: {e}; start \
                      it, or unset the variable for an emulator of our own"
@@ -105,7 +105,7 @@ impl Dynamodb {
         let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
         let server = match own.upgrade() {
             Some(server) => server,
-            None => Arc::new(Server::start(&package_once()?)?),
+            None => Arc::new(Server::start(&package_once()?, DYNAMODB)?),
         };
         *own = Arc::downgrade(&server);
         Ok(Self {
@@ -187,7 +187,7 @@ impl Drop for Dynamodb {
 }
 
 /// Refused once, refused always: without a network, tests would try one after the other.
-fn package_once() -> io::Result<Package> {
+pub(crate) fn package_once() -> io::Result<Package> {
     static REFUSAL: OnceLock<String> = OnceLock::new();
     if let Some(refusal) = REFUSAL.get() {
         return Err(other(refusal.as_str()));

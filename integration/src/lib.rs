@@ -14,6 +14,7 @@ pub mod lambda;
 pub mod proxy;
 pub mod scene;
 mod server;
+pub mod sqs;
 pub mod suite;
 pub mod tables;
 mod weather;

@@ -1,6 +1,11 @@
 //! `cargo integration up` and `down`: an emulator that outlives the command that started it.
 
-use super::{Dynamodb, ENDPOINT, other, package::Package, probe, server};
+use super::{
+    Dynamodb, ENDPOINT, other,
+    package::Package,
+    probe,
+    server::{self, DYNAMODB},
+};
 use crate::{
     detached::{Detached, State},
     server::{Life, variable},
@@ -8,8 +13,8 @@ use crate::{
 use std::{fmt::Write as _, io};
 
 const EMULATOR: Detached = Detached {
-    name: "dynamodb",
-    what: "emulator of DynamoDB",
+    name: DYNAMODB.name,
+    what: DYNAMODB.what,
 };
 
 /// Starts an emulator that runs until [`down`]; says what it did.
@@ -30,7 +35,7 @@ pub fn up() -> io::Result<String> {
         ));
     }
     let package = Package::find_or_fetch()?;
-    let (child, endpoint) = server::start(&package, &EMULATOR.folder()?, Life::Alone)?;
+    let (child, endpoint) = server::start(&package, DYNAMODB, &EMULATOR.folder()?, Life::Alone)?;
     let state = EMULATOR.remember(&child, endpoint)?;
     Ok(format!(
         "started an emulator of DynamoDB, which tests will use until `cargo integration down`\n{}",
@@ -52,7 +57,7 @@ pub(super) fn endpoint() -> io::Result<Option<String>> {
 }
 
 fn answers(endpoint: &str) -> io::Result<()> {
-    match probe::status(endpoint)? {
+    match probe::status(endpoint, DYNAMODB.question)? {
         200 => Ok(()),
         status => Err(other(format!("HTTP status {status}"))),
     }

@@ -15,7 +15,7 @@ const REQUIREMENTS: &str = include_str!("../../ministack.txt");
 const PYTHON_MIN: (u32, u32) = (3, 10);
 
 /// A virtual environment that holds the emulator.
-pub(super) struct Package {
+pub(crate) struct Package {
     fetched: Fetched,
 }
 
@@ -76,7 +76,7 @@ fn fill(part: &Path) -> io::Result<()> {
 }
 
 /// The emulator's version, as the requirements pin it.
-pub(super) fn version() -> &'static str {
+pub(crate) fn version() -> &'static str {
     let pin = REQUIREMENTS
         .lines()
         .find_map(|line| line.strip_prefix("ministack=="));

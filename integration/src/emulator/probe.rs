@@ -9,8 +9,8 @@ use std::{
 
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Asks for the names of the tables and gives the answer's HTTP status. Only `http://`.
-pub(super) fn status(endpoint: &str) -> io::Result<u16> {
+/// Asks for this operation and gives the answer's HTTP status. Only `http://`.
+pub(super) fn status(endpoint: &str, operation: &str) -> io::Result<u16> {
     let authority = authority(endpoint)?;
     let with_port = if authority.contains(':') {
         authority.to_owned()
@@ -20,7 +20,7 @@ pub(super) fn status(endpoint: &str) -> io::Result<u16> {
     let mut refused = other(format!("`{authority}` is no address"));
     for address in with_port.to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, LIMIT) {
-            Ok(stream) => return ask(&stream, authority),
+            Ok(stream) => return ask(&stream, authority, operation),
             Err(error) => refused = error,
         }
     }
@@ -36,7 +36,7 @@ fn authority(endpoint: &str) -> io::Result<&str> {
         .ok_or_else(|| other(format!("`{endpoint}` is no `http://HOST:PORT`")))
 }
 
-fn ask(mut stream: &TcpStream, authority: &str) -> io::Result<u16> {
+fn ask(mut stream: &TcpStream, authority: &str, operation: &str) -> io::Result<u16> {
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_write_timeout(Some(LIMIT))?;
     // DynamoDB Local wants a signature, of whatever content.
@@ -45,7 +45,7 @@ fn ask(mut stream: &TcpStream, authority: &str) -> io::Result<u16> {
          Host: {authority}\r\n\
          Connection: close\r\n\
          Content-Type: application/x-amz-json-1.0\r\n\
-         X-Amz-Target: DynamoDB_20120810.ListTables\r\n\
+         X-Amz-Target: {operation}\r\n\
          X-Amz-Date: 20260101T000000Z\r\n\
          Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/dynamodb/aws4_request, \
          SignedHeaders=host, Signature=0\r\n\

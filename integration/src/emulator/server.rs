@@ -21,18 +21,41 @@ const STARTS_MAX: u32 = 3;
 
 const LAUNCH: &str = include_str!("launch.py");
 
+/// What an emulator is asked to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Service {
+    /// As it is called in settings and folders.
+    pub(crate) name: &'static str,
+    /// For people.
+    pub(crate) what: &'static str,
+    /// An operation that any client may ask for at any time.
+    pub(crate) question: &'static str,
+}
+
+pub(crate) const DYNAMODB: Service = Service {
+    name: "dynamodb",
+    what: "emulator of DynamoDB",
+    question: "DynamoDB_20120810.ListTables",
+};
+
+pub(crate) const SQS: Service = Service {
+    name: "sqs",
+    what: "emulator of SQS",
+    question: "AmazonSQS.ListQueues",
+};
+
 /// An emulator that this process has started. Dropped, it is killed with all that it started; its
 /// folder goes with it unless [`Server::keep_folder`] was called.
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
     endpoint: String,
     folder: Folder,
 }
 
 impl Server {
-    pub(super) fn start(package: &Package) -> io::Result<Self> {
-        let folder = Folder::new("lanekeeper-dynamodb-")?;
-        match start(package, folder.path(), Life::WithStarter) {
+    pub(crate) fn start(package: &Package, service: Service) -> io::Result<Self> {
+        let folder = Folder::new(&format!("lanekeeper-{}-", service.name))?;
+        match start(package, service, folder.path(), Life::WithStarter) {
             Ok((child, endpoint)) => Ok(Self {
                 child,
                 endpoint,
@@ -46,16 +69,16 @@ impl Server {
         }
     }
 
-    pub(super) fn endpoint(&self) -> &str {
+    pub(crate) fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    pub(super) fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         log_in(self.folder.path())
     }
 
     /// What it wrote is to be looked at.
-    pub(super) fn keep_folder(&self) {
+    pub(crate) fn keep_folder(&self) {
         self.folder.keep();
     }
 }
@@ -72,11 +95,16 @@ pub(super) fn log_in(folder: &Path) -> PathBuf {
 }
 
 /// Starts one that keeps its files in this folder, and waits until it answers.
-pub(super) fn start(package: &Package, folder: &Path, life: Life) -> io::Result<(Child, String)> {
+pub(super) fn start(
+    package: &Package,
+    service: Service,
+    folder: &Path,
+    life: Life,
+) -> io::Result<(Child, String)> {
     let mut starts = 1;
     loop {
-        let (mut child, endpoint) = spawn(package, folder, life)?;
-        match wait_until_it_answers(&mut child, &endpoint) {
+        let (mut child, endpoint) = spawn(package, service, folder, life)?;
+        match wait_until_it_answers(&mut child, service, &endpoint) {
             Ok(()) => return Ok((child, endpoint)),
             Err(NotUp::Ended(_)) if starts < STARTS_MAX => starts += 1,
             Err(not_up) => {
@@ -90,7 +118,8 @@ pub(super) fn start(package: &Package, folder: &Path, life: Life) -> io::Result<
                 let said = fs::read_to_string(&log).unwrap_or_default();
                 let log = log.display();
                 return Err(other(format!(
-                    "the emulator of DynamoDB {what}; it said (in {log}):\n{said}"
+                    "the {} {what}; it said (in {log}):\n{said}",
+                    service.what
                 )));
             }
         }
@@ -99,7 +128,12 @@ pub(super) fn start(package: &Package, folder: &Path, life: Life) -> io::Result<
 
 /// With an environment of its own: nothing of the user's may make it listen elsewhere, keep data, or
 /// find real credentials.
-fn spawn(package: &Package, folder: &Path, life: Life) -> io::Result<(Child, String)> {
+fn spawn(
+    package: &Package,
+    service: Service,
+    folder: &Path,
+    life: Life,
+) -> io::Result<(Child, String)> {
     let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
     let log = File::create(log_in(folder))?;
     let mut command = Command::new(package.python());
@@ -114,7 +148,7 @@ fn spawn(package: &Package, folder: &Path, life: Life) -> io::Result<(Child, Str
         .env("TMPDIR", folder)
         .env("BIND_HOST", "127.0.0.1")
         .env("GATEWAY_PORT", port.to_string())
-        .env("SERVICES", "dynamodb")
+        .env("SERVICES", service.name)
         .env("PERSIST_STATE", "0")
         .env("STATE_DIR", folder)
         .env("LOG_LEVEL", "WARNING")
@@ -131,7 +165,8 @@ fn spawn(package: &Package, folder: &Path, life: Life) -> io::Result<(Child, Str
     let child = spawn_server(&mut command, life).map_err(|e| {
         let python = package.python();
         other(format!(
-            "cannot start the emulator of DynamoDB with {}: {e}",
+            "cannot start the {} with {}: {e}",
+            service.what,
             python.display()
         ))
     })?;
@@ -144,10 +179,10 @@ enum NotUp {
     Unknown(io::Error),
 }
 
-fn wait_until_it_answers(child: &mut Child, endpoint: &str) -> Result<(), NotUp> {
+fn wait_until_it_answers(child: &mut Child, service: Service, endpoint: &str) -> Result<(), NotUp> {
     let began = Instant::now();
     while began.elapsed() < START_LIMIT {
-        let answers = probe::status(endpoint).is_ok_and(|status| status == 200);
+        let answers = probe::status(endpoint, service.question).is_ok_and(|status| status == 200);
         // After the question: who answers on a port that another process has taken is not ours.
         match child.try_wait() {
             Ok(None) if answers => return Ok(()),
@@ -166,7 +201,7 @@ mod tests {
     use std::net::TcpStream;
 
     fn server() -> Server {
-        Server::start(&Package::find_or_fetch().unwrap()).unwrap()
+        Server::start(&Package::find_or_fetch().unwrap(), DYNAMODB).unwrap()
     }
 
     fn accepts(endpoint: &str) -> bool {

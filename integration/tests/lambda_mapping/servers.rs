@@ -1,10 +1,15 @@
-//! A mapping from an emulator of Kinesis: what the models do, from what a server has.
+//! Mappings from emulators of Kinesis and SQS: what the models do, from what a server has.
 
 use crate::stubs::reporting;
 use lanekeeper_integration::{
     kinesis::Kinesis,
-    lambda::{Mapping, OnFailure},
+    lambda::{Mapping, MessageQueue as _, OnFailure},
+    sqs::Sqs,
 };
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
 #[test]
 fn k24_from_an_emulator_of_kinesis() {
     let kinesis = Kinesis::start().unwrap();
@@ -56,4 +61,44 @@ fn k34_an_emulated_shard_is_drained_before_its_children_begin() {
     assert_eq!(journal.deliveries.iter().filter(of_parent).count(), 3);
     let later: usize = journal.deliveries[3..].iter().map(|d| d.items.len()).sum();
     assert_eq!(later, 20);
+}
+
+#[test]
+fn s3_from_an_emulator_of_sqs() {
+    let sqs = Sqs::start().unwrap();
+    let queue = sqs.create_standard(SECOND).unwrap();
+    for text in ["1", "2", "3"] {
+        queue.send(text).unwrap();
+    }
+    let function = reporting(|text, times| text == "2" && times == 1).timeout(SECOND);
+    let journal = Mapping::sqs(&function, &queue)
+        .reports_failures()
+        .run()
+        .unwrap();
+    assert_eq!(journal.batches(), [&["1", "2", "3"][..], &["2"]]);
+    assert_eq!(journal.deliveries[1].items[0].receives, 2);
+    assert!(queue.receive(1).unwrap().messages.is_empty());
+}
+
+#[test]
+fn f19_from_an_emulator_of_sqs() {
+    let sqs = Sqs::start().unwrap();
+    let (queue, dead_letters) = sqs.create_fifo_with_dead_letters(SECOND, 2).unwrap();
+    let ids = ["1", "2", "3", "4"].map(|text| queue.send_to("1", text).unwrap());
+    queue.send_to("2", "other").unwrap();
+    let function = reporting(|text, times| match text {
+        "2" | "3" => times == 1,
+        "4" => true,
+        _ => false,
+    });
+    let mapping = Mapping::sqs(&function.timeout(SECOND), &queue).reports_failures();
+    let journal = mapping.run().unwrap();
+    let expected = [&["1", "2", "3", "4", "other"][..], &["2", "3", "4"]];
+    assert_eq!(journal.batches(), expected);
+    assert!(journal.refused_deletes.is_empty());
+    let dead = dead_letters.receive(10).unwrap().messages;
+    assert_eq!(
+        dead.iter().map(|message| &message.id).collect::<Vec<_>>(),
+        [&ids[3]]
+    );
 }
