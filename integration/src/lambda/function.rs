@@ -38,6 +38,7 @@ struct Settings {
     environment: Vec<(String, String)>,
     timeout: Duration,
     memory: u32,
+    folder: Option<PathBuf>,
     reserved: Option<usize>,
     reuse: Reuse,
     is_frozen_when_idle: bool,
@@ -97,6 +98,8 @@ struct State {
     running: usize,
     /// So many of the next invocations are refused.
     throttles: usize,
+    /// So many of the next answers do not arrive.
+    losses: usize,
     uses: u64,
 }
 
@@ -152,6 +155,7 @@ impl Function {
             environment: Vec::new(),
             timeout: TIMEOUT,
             memory: MEMORY,
+            folder: None,
             reserved: None,
             reuse: Reuse::default(),
             is_frozen_when_idle: false,
@@ -174,6 +178,18 @@ impl Function {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         let variable = (name.to_owned(), value.to_owned());
         self.settings.environment.push(variable);
+        self
+    }
+
+    /// With these variables, as the servers of tests give them.
+    pub fn envs(self, variables: &[(&'static str, String)]) -> Self {
+        let each = variables.iter();
+        each.fold(self, |function, (name, value)| function.env(name, value))
+    }
+
+    /// In this folder: in one of its own without this.
+    pub fn within(mut self, folder: &Path) -> Self {
+        self.settings.folder = Some(folder.to_owned());
         self
     }
 
@@ -205,6 +221,11 @@ impl Function {
     /// Refuses so many of the next invocations.
     pub fn throttle_next(&self, invocations: usize) {
         self.pool.state().throttles += invocations;
+    }
+
+    /// Loses so many of the next answers: the function has done its work and nobody knows.
+    pub fn lose_next(&self, answers: usize) {
+        self.pool.state().losses += answers;
     }
 
     /// The ARN of the version that is invoked.
@@ -257,21 +278,22 @@ impl Function {
                 environment: None,
             });
         };
-        match &self.settings.code {
-            Code::Stub(answer) => Ok(Invoked {
+        let invoked = match &self.settings.code {
+            Code::Stub(answer) => Invoked {
                 outcome: answer(&serde_json::from_str(event)?),
                 environment: None,
-            }),
+            },
             Code::Program { path, args } => {
                 let environment = self.take(path, args)?;
                 let outcome = environment.invoke(event, self.settings.timeout);
                 self.pool.give_back(environment.number());
-                Ok(Invoked {
+                Invoked {
                     outcome,
                     environment: Some(environment.number()),
-                })
+                }
             }
-        }
+        };
+        Ok(self.pool.hear(invoked))
     }
 
     /// A free environment, or a new one.
@@ -295,6 +317,7 @@ impl Function {
             path,
             args,
             variables: &variables,
+            folder: self.settings.folder.as_deref(),
             is_frozen_when_idle: self.settings.is_frozen_when_idle,
             arn: self.arn(),
         };
@@ -351,6 +374,19 @@ impl Pool {
         }
         state.running += 1;
         Some(Running(self))
+    }
+
+    /// What arrives of it.
+    fn hear(&self, invoked: Invoked) -> Invoked {
+        let mut state = self.state();
+        if state.losses == 0 {
+            return invoked;
+        }
+        state.losses -= 1;
+        Invoked {
+            outcome: Outcome::failed("Lost", "its answer was lost, as the test asked for"),
+            ..invoked
+        }
     }
 
     fn give_back(&self, number: u32) {

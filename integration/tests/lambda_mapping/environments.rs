@@ -59,7 +59,9 @@ fn a_warm_environment_is_used_again() {
 
 #[test]
 fn an_invocation_and_an_environment_know_what_lambda_tells_them() {
-    let function = function().env("TABLE", "orders");
+    let folder = tempfile::tempdir().unwrap();
+    let table = [("TABLE", "orders".to_owned())];
+    let function = function().envs(&table).within(folder.path());
     let told = answer(&does(&function, "tell"));
     let headers = &told["headers"];
     assert_eq!(
@@ -100,6 +102,8 @@ fn an_invocation_and_an_environment_know_what_lambda_tells_them() {
     ] {
         assert_eq!(environment[name], value, "{name}");
     }
+    let folder = folder.path().canonicalize().unwrap();
+    assert_eq!(told["folder"], folder.to_str().unwrap());
     assert!(
         environment["CARGO_MANIFEST_DIR"].is_null(),
         "nothing of the tests' own"

@@ -174,6 +174,15 @@ fn k14_without_limits_a_batch_blocks_its_shard_until_the_stream_forgets_it() {
 }
 
 #[test]
+fn what_was_done_and_not_heard_of_comes_again() {
+    let function = answering("null");
+    function.lose_next(1);
+    let journal = Mapping::kinesis(&function, &stream(2)).run().unwrap();
+    assert_eq!(journal.batches(), [["1", "2"]; 2]);
+    assert_eq!(journal.verdicts(), [&Verdict::Failure, &Verdict::Success]);
+}
+
+#[test]
 fn k18_a_batch_that_always_fails_is_invoked_eight_times_in_a_minute() {
     let mapping = Mapping::kinesis(&throwing(), &stream(1)).record_age(MINUTE);
     let journal = mapping.on_failure(OnFailure::Queue).run().unwrap();

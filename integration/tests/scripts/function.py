@@ -61,6 +61,7 @@ def told(count, headers):
         "invocations": count,
         "headers": headers,
         "environment": dict(os.environ),
+        "folder": os.getcwd(),
         "now": time.time() * 1000,
         "gap": gap,
     }

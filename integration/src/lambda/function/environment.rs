@@ -60,6 +60,7 @@ pub(super) struct Plan<'a> {
     pub(super) path: &'a Path,
     pub(super) args: &'a [String],
     pub(super) variables: &'a [(String, String)],
+    pub(super) folder: Option<&'a Path>,
     pub(super) is_frozen_when_idle: bool,
     pub(super) arn: String,
 }
@@ -148,8 +149,12 @@ impl Environment {
             let serving = runtime.spawn(runtime_api::serve(listener, Arc::clone(&room)));
             room.server.get_or_init(|| serving.abort_handle());
         }
-        room.process
-            .start(plan, &endpoint, house.folder.path(), &words)?;
+        room.process.start(
+            plan,
+            &endpoint,
+            plan.folder.unwrap_or(house.folder.path()),
+            &words,
+        )?;
         Ok(Self(room))
     }
 
