@@ -7,6 +7,7 @@ mod node;
 mod offsets;
 mod package;
 mod probe;
+mod records;
 mod security;
 mod setup;
 

@@ -2,9 +2,10 @@
 //! the mappings of Kinesis, SQS and Kafka as they were recorded on AWS.
 //!
 //! A mapping reads from a model in memory ([`Stream`], [`Queue`], [`Topics`]) or from a server
-//! ([`Stream`]), invokes a [`Function`], and keeps a [`Journal`] of everything that it does. What
-//! it does is that of AWS, by the facts that `README.md` in this folder names; where nobody knows what AWS
-//! does, that says what was chosen.
+//! ([`Kinesis`](crate::kinesis::Kinesis), [`Sqs`](crate::sqs::Sqs), [`Kafka`](crate::kafka::Kafka)),
+//! invokes a [`Function`], and keeps a [`Journal`] of everything that it does. What it does is that of AWS,
+//! by the facts that `README.md` of this crate names; where nobody knows what AWS does, that says what was
+//! chosen.
 
 mod answer;
 mod clock;

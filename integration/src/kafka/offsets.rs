@@ -9,7 +9,7 @@ use rdkafka::{
 use std::{io, time::Duration};
 
 /// How long one question may take.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
 impl Kafka {
     /// The first and the next offset of each partition of a topic.
@@ -49,13 +49,13 @@ impl Kafka {
     }
 }
 
-fn asking(bootstrap: &str, group: &str) -> io::Result<BaseConsumer> {
+pub(super) fn asking(bootstrap: &str, group: &str) -> io::Result<BaseConsumer> {
     let mut config = config(bootstrap);
     config.set("group.id", group);
     config.create().map_err(io::Error::other)
 }
 
-fn partitions(asking: &BaseConsumer, topic: &str) -> KafkaResult<i32> {
+pub(super) fn partitions(asking: &BaseConsumer, topic: &str) -> KafkaResult<i32> {
     let metadata = asking.fetch_metadata(Some(topic), LIMIT)?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     Ok(found.map_or(0, |found| {

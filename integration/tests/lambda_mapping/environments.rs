@@ -1,7 +1,7 @@
 //! Environments and their Runtime API: a real process on the other side.
 
 use lanekeeper_integration::{
-    lambda::{Function, Invoked, Mapping, OnFailure, Outcome, Reuse, Stage, Stream},
+    lambda::{Function, Invoked, Mapping, OnFailure, Outcome, Reuse, Stage, Stream, Verdict},
     scene::eventually,
 };
 use serde_json::{Value, json};
@@ -292,4 +292,54 @@ fn k24_a_process_is_handed_the_failing_record_five_times() {
         .iter()
         .filter_map(|d| d.end.as_ref()?.environment);
     assert_eq!(environments.collect::<Vec<_>>(), [1; 5]);
+}
+
+#[test]
+fn k14_a_timeout_is_an_error_like_any_other() {
+    let stream = Stream::new("orders", 1);
+    stream.put("key", "a").unwrap();
+    let function = function().env("HANGS", "a");
+    let function = function.timeout(Duration::from_millis(700));
+    let journal = Mapping::kinesis(&function, &stream)
+        .reports_failures()
+        .retries(1)
+        .on_failure(OnFailure::Queue)
+        .run()
+        .unwrap();
+    let ends: Vec<_> = { journal.deliveries.iter() }
+        .filter_map(|delivery| delivery.end.as_ref())
+        .collect();
+    assert!(ends.iter().all(|end| end.verdict == Verdict::Failure));
+    let environments: Vec<_> = ends.iter().map(|end| end.environment).collect();
+    assert_eq!(environments, [Some(1), Some(2)]);
+    let context = &journal.destinations[0]["responseContext"];
+    assert_eq!(context["functionError"], "Unhandled");
+}
+
+#[test]
+fn what_a_killed_environment_had_another_one_is_given() {
+    let stream = Stream::new("orders", 1);
+    for text in ["a", "b"] {
+        stream.put("key", text).unwrap();
+    }
+    let hanging = function().env("HANGS", "b").freezes();
+    let running = Mapping::kinesis(&hanging, &stream)
+        .batch_size(1)
+        .start()
+        .unwrap();
+    running
+        .until("b", |journal| !journal.deliveries_of("b").is_empty())
+        .unwrap();
+    for number in [1, 2] {
+        let environment = hanging.when(Stage::Busy).unwrap();
+        assert_eq!(environment.number(), number);
+        environment.kill();
+        let tries = number as usize + 1;
+        running
+            .until("another try", |j| j.deliveries_of("b").len() == tries)
+            .unwrap();
+    }
+    let journal = running.journal();
+    assert_eq!(journal.batches(), [["a"], ["b"], ["b"], ["b"]]);
+    hanging.when(Stage::Busy).unwrap().kill();
 }

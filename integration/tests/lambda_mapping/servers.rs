@@ -1,11 +1,18 @@
-//! Mappings from emulators of Kinesis and SQS: what the models do, from what a server has.
+//! Mappings from emulators of Kinesis and SQS, and from a real Kafka: what the models do, from what a server
+//! has.
 
-use crate::stubs::reporting;
+use crate::stubs::{reporting, throwing};
 use lanekeeper_integration::{
+    kafka::Kafka,
     kinesis::Kinesis,
     lambda::{Mapping, MessageQueue as _, OnFailure},
     sqs::Sqs,
 };
+use rdkafka::{
+    ClientConfig,
+    producer::{BaseProducer, BaseRecord, Producer as _},
+};
+use serde_json::Value;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -101,4 +108,35 @@ fn f19_from_an_emulator_of_sqs() {
         dead.iter().map(|message| &message.id).collect::<Vec<_>>(),
         [&ids[3]]
     );
+}
+
+#[test]
+fn a2_from_a_real_kafka() {
+    let kafka = Kafka::start().unwrap();
+    let topic = Kafka::topic_name();
+    kafka.create_topic(&topic, 2, &[]).unwrap();
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", kafka.bootstrap());
+    let producer: BaseProducer = config.create().unwrap();
+    for number in 0..6 {
+        let value = number.to_string();
+        let record = BaseRecord::to(&topic)
+            .partition(number % 2)
+            .key("key")
+            .payload(&value);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(60 * SECOND).unwrap();
+    let topics = kafka.records(&topic).unwrap();
+    let journal = Mapping::kafka(&throwing(), &topics)
+        .retries(1)
+        .run()
+        .unwrap();
+    assert_eq!(journal.batches(), [["0", "1", "2", "3", "4", "5"]; 2]);
+    let ids = journal.deliveries[0].ids();
+    assert_eq!(ids[5], format!("{topic}-1/2"));
+    let event: Value = serde_json::from_str(&journal.deliveries[0].event).unwrap();
+    let records = &event["records"][format!("{topic}-0")];
+    assert_eq!(records.as_array().unwrap().len(), 3);
+    assert_eq!(records[1]["key"], "a2V5");
 }

@@ -1,6 +1,7 @@
 """A function on the Lambda Runtime API that does what its event says: for tests of the environments.
 
-Of an event of Kinesis, it reports the records whose data the variable FAILS lists.
+Of an event of Kinesis, it reports the records whose data the variable FAILS lists, and hangs at one whose
+data are those of the variable HANGS.
 """
 
 import base64
@@ -49,7 +50,10 @@ def reported(event):
     failures = []
     for record in event["Records"]:
         kinesis = record["kinesis"]
-        if base64.b64decode(kinesis["data"]).decode() in fails:
+        data = base64.b64decode(kinesis["data"]).decode()
+        if data == os.environ.get("HANGS"):
+            time.sleep(600)
+        if data in fails:
             failures.append({"itemIdentifier": kinesis["sequenceNumber"]})
     return {"batchItemFailures": failures}
 

@@ -124,6 +124,8 @@ impl Batcher {
     ) -> Result<Option<Batch>, SystemTime> {
         let found: Vec<usize> = self.own(shard).take(settings.batch_size).collect();
         let Some(first) = found.first() else {
+            // What is there belongs to others.
+            self.position = shard.records.len();
             return Ok(None);
         };
         let event_of = |place: &usize| {
