@@ -2,10 +2,10 @@
 
 use crate::stubs::{answering, throwing, throwing_at};
 use lanekeeper_integration::lambda::{
-    Function, Journal, Mapping, OnFailure, Outcome, Put, Stream, Verdict, Why,
+    Clock, Function, Journal, Mapping, OnFailure, Outcome, Put, Stream, Verdict, Why,
 };
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{thread::sleep, time::Duration};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -137,6 +137,24 @@ fn k6_a_window_gathers_from_the_end_of_the_last_invocation_on() {
     running.until_idle().unwrap();
     let journal = running.stop().unwrap();
     assert_eq!(journal.batches(), [&["1"][..], &["2", "3", "4"]]);
+}
+
+#[test]
+fn k6_what_came_during_an_invocation_waits_for_a_window_of_its_own() {
+    // A tenth of a second of the function's is a minute of the stream's.
+    let stream = Stream::with_clock("orders", 1, Clock::with_speed(600.0));
+    let texts = ["1", "2", "3", "4"].map(|text| Put::new("key", text));
+    stream.put_all(texts).unwrap();
+    let function = Function::stub(|_| {
+        sleep(Duration::from_millis(100));
+        Outcome::text("null")
+    });
+    let window = Duration::from_secs(20);
+    let mapping = Mapping::kinesis(&function, &stream);
+    let journal = mapping.window(window).batch_size(3).run().unwrap();
+    assert_eq!(journal.batches(), [&["1", "2", "3"][..], &["4"]]);
+    let end = journal.deliveries[0].end.as_ref().unwrap().at;
+    assert!(journal.deliveries[1].began >= end + window);
 }
 
 #[test]
