@@ -365,6 +365,13 @@ fn k29_what_cannot_be_told_is_lost() {
 }
 
 #[test]
+fn a_stub_that_panics_ends_the_mapping() {
+    let function = Function::stub(|_| unreachable!("as asked for"));
+    let error = Mapping::kinesis(&function, &stream(1)).run().err().unwrap();
+    assert!(error.to_string().contains("has panicked"), "{error}");
+}
+
+#[test]
 fn settings_that_lambda_refuses_are_refused() {
     let (function, stream) = (Function::stub(|_| Outcome::text("null")), stream(1));
     let mapping = || Mapping::kinesis(&function, &stream);

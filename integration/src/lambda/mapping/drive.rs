@@ -8,6 +8,7 @@ use crate::lambda::{
 };
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
@@ -150,7 +151,10 @@ impl Drive {
         let (function, under_way) = (self.function.clone(), self.clock.begin());
         let (ticket, over) = (job.ticket, over.clone());
         thread::spawn(move || {
-            let invoked = function.invoke(&event);
+            // A stub that panics is a test that fails, and not one that waits.
+            let invoked = catch_unwind(AssertUnwindSafe(|| function.invoke(&event)));
+            let panicked = |_| Err(io::Error::other("the stub has panicked"));
+            let invoked = invoked.unwrap_or_else(panicked);
             // Nobody listens where the mapping could not go on.
             let _unheard = over.send(Over {
                 ticket,
