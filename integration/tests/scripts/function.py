@@ -59,7 +59,9 @@ def reported(event):
 
 
 def told(count, headers):
-    gap, ticks["gap"] = ticks["gap"], 0.0
+    # It may be read before the other thread has run again.
+    gap = max(ticks["gap"], time.monotonic() - ticks["last"])
+    ticks["gap"] = 0.0
     return {
         "pid": os.getpid(),
         "invocations": count,
