@@ -1,20 +1,11 @@
 //! The mapping of a FIFO queue (F2, F6, F12, F15 to F20). What the queue does by itself stands beside its
 //! model.
 
-use crate::stubs::{records, reporting, text};
+use crate::stubs::{meeting, outlasting, records, reporting, text};
 use lanekeeper_integration::lambda::{
-    Clock, Function, Journal, Mapping, Outcome, Queue, Verdict, Why,
+    Function, Journal, Mapping, MessageQueue as _, Outcome, Queue, Verdict, Why,
 };
 use serde_json::{Value, json};
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    thread::sleep,
-    time::Duration,
-};
-
 fn queue(messages: &[(&str, &str)]) -> Queue {
     let queue = Queue::fifo("orders");
     for (group, body) in messages {
@@ -26,14 +17,6 @@ fn queue(messages: &[(&str, &str)]) -> Queue {
 fn receives(journal: &Journal, delivery: usize) -> Vec<u32> {
     let items = journal.deliveries[delivery].items.iter();
     items.map(|item| item.receives).collect()
-}
-
-/// A function that answers after a moment, in which others may begin.
-fn slow() -> Function {
-    Function::stub(|_| {
-        sleep(Duration::from_millis(30));
-        Outcome::text("null")
-    })
 }
 
 /// Golden scenario 5: four messages of a group, of which 2 and 3 fail once and 4 always; two receives.
@@ -147,45 +130,35 @@ fn f15_as_many_run_at_once_as_groups_up_to_the_maximum() {
         queue
     };
     let most = |journal: std::io::Result<Journal>| journal.unwrap().concurrency_most;
-    let mapping = |queue: &Queue| Mapping::sqs(&slow(), queue).batch_size(1);
-    assert_eq!(most(mapping(&six()).concurrency(10).run()), 6);
-    assert_eq!(most(mapping(&six()).concurrency(2).run()), 2);
+    let mapping = |at_once, queue: &Queue| Mapping::sqs(&meeting(at_once), queue).batch_size(1);
+    assert_eq!(most(mapping(6, &six()).concurrency(10).run()), 6);
+    assert_eq!(most(mapping(2, &six()).concurrency(2).run()), 2);
     let one = queue(&[("g", "1"), ("g", "2"), ("g", "3"), ("g", "4"), ("g", "5")]);
-    assert_eq!(most(mapping(&one).run()), 1);
+    assert_eq!(most(mapping(1, &one).run()), 1);
 }
 
 /// Golden scenario 8, as the mapping sees it.
 #[test]
 fn f6_what_takes_longer_than_its_visibility_timeout_cannot_be_deleted() {
-    let queue = Queue::with_clock("orders.fifo", Clock::with_speed(600.0));
+    let queue = Queue::fifo("orders");
     let id = queue.send_to("g", "1");
-    let runs = Arc::new(AtomicU32::new(0));
-    let function = {
-        let runs = Arc::clone(&runs);
-        Function::stub(move |_| {
-            if runs.fetch_add(1, Ordering::Relaxed) == 0 {
-                sleep(Duration::from_millis(100));
-            }
-            Outcome::text("null")
-        })
-    };
-    // One at a time is under way, so that the first is over before it is received again.
-    let running = Mapping::sqs(&function.reserved(1), &queue).start().unwrap();
-    running.until_idle().unwrap();
-    let journal = running.stop().unwrap();
+    let function = outlasting(queue.clock(), queue.visibility(), 1);
+    // One at a time, so that the first is over before another can delete the message.
+    let journal = Mapping::sqs(&function.reserved(1), &queue).run().unwrap();
     let [(refused, why)] = &journal.refused_deletes[..] else {
         unreachable!("{:?}", journal.refused_deletes);
     };
     assert_eq!(*refused, id);
     assert!(why.contains("The receipt handle has expired"), "{why}");
-    assert!(runs.load(Ordering::Relaxed) > 1 && queue.bodies().is_empty());
+    assert_eq!(journal.deliveries_of("1").len(), 2);
+    assert!(queue.bodies().is_empty());
 }
 
 #[test]
 fn the_event_has_what_a_group_is_known_by() {
     let queue = queue(&[]);
     queue.send_once("g", "d", "1");
-    let journal = Mapping::sqs(&slow(), &queue).run().unwrap();
+    let journal = Mapping::sqs(&meeting(1), &queue).run().unwrap();
     let event: Value = serde_json::from_str(&journal.deliveries[0].event).unwrap();
     let record = &event["Records"][0];
     let arn = "arn:aws:sqs:us-east-1:000000000000:orders.fifo";

@@ -1,11 +1,11 @@
 //! The mapping of a stream: batches, retries, halving, ages, and what becomes of what it gives up.
 
-use crate::stubs::{answering, throwing, throwing_at};
+use crate::stubs::{answering, outlasting, throwing, throwing_at};
 use lanekeeper_integration::lambda::{
-    Clock, Function, Journal, Mapping, OnFailure, Outcome, Put, Stream, Verdict, Why,
+    Function, Journal, Mapping, OnFailure, Outcome, Put, Stream, Verdict, Why,
 };
 use serde_json::{Value, json};
-use std::{thread::sleep, time::Duration};
+use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -141,14 +141,8 @@ fn k6_a_window_gathers_from_the_end_of_the_last_invocation_on() {
 
 #[test]
 fn k6_what_came_during_an_invocation_waits_for_a_window_of_its_own() {
-    // A tenth of a second of the function's is a minute of the stream's.
-    let stream = Stream::with_clock("orders", 1, Clock::with_speed(600.0));
-    let texts = ["1", "2", "3", "4"].map(|text| Put::new("key", text));
-    stream.put_all(texts).unwrap();
-    let function = Function::stub(|_| {
-        sleep(Duration::from_millis(100));
-        Outcome::text("null")
-    });
+    let stream = stream(4);
+    let function = outlasting(stream.clock(), MINUTE, 1);
     let window = Duration::from_secs(20);
     let mapping = Mapping::kinesis(&function, &stream);
     let journal = mapping.window(window).batch_size(3).run().unwrap();

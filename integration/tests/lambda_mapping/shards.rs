@@ -1,23 +1,12 @@
 //! Shards, keys and who goes on while another cannot (K5, K10 to K12, K34).
 
-use crate::stubs::{answering, records, reporting, throwing_at};
+use crate::stubs::{answering, meeting, records, reporting, throwing_at};
 use lanekeeper_integration::lambda::{Function, Mapping, OnFailure, Outcome, Put, Stream};
 use serde_json::Value;
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
-
-/// A function that waits until so many of it run at once, or have run.
-fn meeting(wanted: usize) -> Function {
-    let arrived = Arc::new(Mutex::new(0));
-    Function::stub(move |_| {
-        let count = || *arrived.lock().unwrap_or_else(PoisonError::into_inner);
-        *arrived.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        lanekeeper_integration::scene::eventually("the others", || Ok(count() >= wanted)).unwrap();
-        Outcome::text("null")
-    })
-}
 
 #[test]
 fn k5_a_batch_is_of_one_shard() {

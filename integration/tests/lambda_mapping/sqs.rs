@@ -1,11 +1,11 @@
 //! The mapping of a standard queue (S1 to S9).
 
-use crate::stubs::{answering, records, reporting, throwing};
+use crate::stubs::{answering, meeting, outlasting, reporting, throwing};
 use lanekeeper_integration::lambda::{
-    Clock, Function, Journal, Mapping, MessageQueue as _, Outcome, Queue, Verdict, Why,
+    Function, Journal, Mapping, MessageQueue as _, Queue, Verdict, Why,
 };
 use serde_json::{Value, json};
-use std::{thread::sleep, time::Duration};
+use std::time::Duration;
 
 fn queue(count: usize) -> Queue {
     let queue = Queue::standard("orders");
@@ -137,19 +137,11 @@ fn s9_messages_that_never_ran_reach_the_dead_letters_by_throttles_alone() {
 
 #[test]
 fn s10_a_mapping_begins_with_five_batches_at_a_time() {
-    let function = Function::stub(|_| {
-        sleep(Duration::from_millis(30));
-        Outcome::text("null")
-    });
-    let journal = Mapping::sqs(&function, &queue(12))
-        .batch_size(1)
-        .run()
-        .unwrap();
-    assert_eq!(journal.concurrency_most, 5);
-    let mapping = Mapping::sqs(&function, &queue(12))
-        .batch_size(1)
-        .concurrency(2);
-    assert_eq!(mapping.run().unwrap().concurrency_most, 2);
+    let mapping = Mapping::sqs(&meeting(5), &queue(12)).batch_size(1);
+    assert_eq!(mapping.run().unwrap().concurrency_most, 5);
+    let mapping = Mapping::sqs(&meeting(2), &queue(12)).batch_size(1);
+    let journal = mapping.concurrency(2).run().unwrap();
+    assert_eq!(journal.concurrency_most, 2);
 }
 
 #[test]
@@ -178,19 +170,10 @@ fn a_window_gathers() {
 
 #[test]
 fn s18_what_takes_longer_than_its_visibility_timeout_runs_twice() {
-    // A second of the function's is 600 of the queue's.
-    let queue = Queue::with_clock("orders", Clock::with_speed(600.0));
-    queue.send("1").unwrap();
-    let function = Function::stub(|event| {
-        let count = &event["Records"][0]["attributes"]["ApproximateReceiveCount"];
-        if count == "1" {
-            sleep(Duration::from_millis(200));
-        }
-        assert_eq!(records(event).len(), 1);
-        Outcome::text("null")
-    });
+    let queue = queue(1);
+    let function = outlasting(queue.clock(), queue.visibility(), 2);
     let journal = Mapping::sqs(&function, &queue).run().unwrap();
-    assert!(journal.deliveries.len() > 1, "{:?}", journal.batches());
+    assert_eq!(journal.batches(), [["1"]; 2]);
     assert!(queue.bodies().is_empty());
 }
 

@@ -1,10 +1,17 @@
 //! Functions that do as they are told.
 
-use lanekeeper_integration::lambda::{Function, Outcome};
+use lanekeeper_integration::{
+    lambda::{Clock, Function, Outcome},
+    scene::eventually,
+};
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 /// A function that answers each event like this, whatever it is.
@@ -15,6 +22,28 @@ pub(crate) fn answering(answer: &'static str) -> Function {
 /// A function that throws.
 pub(crate) fn throwing() -> Function {
     Function::stub(|_| Outcome::error("division by zero"))
+}
+
+/// A function that answers once so many of its invocations have begun.
+pub(crate) fn meeting(wanted: u32) -> Function {
+    let begun = AtomicU32::new(0);
+    Function::stub(move |_| {
+        begun.fetch_add(1, Ordering::Relaxed);
+        eventually("the others", || Ok(begun.load(Ordering::Relaxed) >= wanted)).unwrap();
+        Outcome::text("null")
+    })
+}
+
+/// A function whose first invocation lets this time pass; then it waits until so many have begun.
+pub(crate) fn outlasting(clock: &Clock, time: Duration, wanted: u32) -> Function {
+    let (clock, begun) = (clock.clone(), AtomicU32::new(0));
+    Function::stub(move |_| {
+        if begun.fetch_add(1, Ordering::Relaxed) == 0 {
+            clock.pass(time);
+            eventually("the others", || Ok(begun.load(Ordering::Relaxed) >= wanted)).unwrap();
+        }
+        Outcome::text("null")
+    })
 }
 
 /// A function that reports the records of which `fails` says so, by text and by how often it saw them, this
