@@ -10,6 +10,8 @@ pub mod config;
 pub mod effect;
 pub mod handler;
 pub mod history;
+#[cfg(feature = "lambda")]
+pub mod kpl;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub mod position;
