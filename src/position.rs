@@ -80,6 +80,22 @@ impl Position {
         }
     }
 
+    /// A sequence number's digits, without the index within an aggregate.
+    pub fn number(&self) -> Option<&str> {
+        match self {
+            Self::Offset(_) => None,
+            Self::Sequence(s) => Some(&s.digits),
+        }
+    }
+
+    /// The index within an aggregate, where it is of one.
+    pub fn sub(&self) -> Option<u32> {
+        match self {
+            Self::Offset(_) => None,
+            Self::Sequence(s) => s.sub,
+        }
+    }
+
     /// The form that sorts as text as the position sorts as a number: 20 digits, or
     /// `{length as 3 digits}:{digits}:{sub-sequence as 10 digits}`. For store keys only.
     pub fn padded(&self) -> String {
@@ -224,6 +240,21 @@ mod tests {
                 Ok(text.to_owned())
             );
         }
+    }
+
+    #[test]
+    fn a_sequence_number_s_parts_are_told() {
+        let parts = |text: &str| {
+            let position: Position = text.parse().expect("a position");
+            (position.number().map(str::to_owned), position.sub())
+        };
+        let digits = "49590338271490256608559692538361571095921575989136588898";
+        assert_eq!(parts(digits), (Some(digits.to_owned()), None));
+        assert_eq!(
+            parts(&format!("{digits}:3")),
+            (Some(digits.to_owned()), Some(3))
+        );
+        assert_eq!(parts("17"), (None, None));
     }
 
     #[test]

@@ -235,7 +235,7 @@ impl BatchBuilder {
     }
 
     /// Makes room for so many more records, with so many bytes together.
-    #[cfg(feature = "kafka")]
+    #[cfg(any(feature = "kafka", feature = "lambda"))]
     pub(crate) fn reserve(&mut self, records: usize, bytes: usize) {
         self.entries.reserve_exact(records);
         self.bytes.reserve_exact(bytes);
@@ -419,11 +419,10 @@ impl Run {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "local"))]
 mod tests {
     use super::*;
 
-    #[cfg(feature = "local")]
     #[test]
     fn a_partition_is_meant_by_its_name_with_and_without_its_source() {
         let name = PartitionName::new("orders", "orders/3");

@@ -22,8 +22,8 @@ mod begin;
 mod cursor;
 #[cfg(any(feature = "kafka", feature = "local"))]
 mod extent;
-#[cfg(any(feature = "kafka", feature = "local"))]
-mod filling;
+#[cfg(any(feature = "kafka", feature = "lambda", feature = "local"))]
+pub(crate) mod filling;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 #[cfg(feature = "local")]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Most records of a batch.
-pub(super) const RECORDS_MAX: usize = 512;
+pub(crate) const RECORDS_MAX: usize = 512;
 
 /// Most bytes of a batch of several records.
 const BYTES_MAX: usize = 64 << 10;
@@ -22,12 +22,12 @@ const OVERHEAD: u64 = 192;
 const HEADER_OVERHEAD: usize = 16;
 
 /// A record as its source has it.
-pub(super) struct Incoming<'a> {
-    pub(super) position: u64,
-    pub(super) key: Option<&'a [u8]>,
-    pub(super) value: Option<&'a [u8]>,
-    pub(super) headers: &'a [(std::borrow::Cow<'a, str>, &'a [u8])],
-    pub(super) timestamp: Option<i64>,
+pub(crate) struct Incoming<'a> {
+    pub(crate) position: Position,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) headers: &'a [(std::borrow::Cow<'a, str>, &'a [u8])],
+    pub(crate) timestamp: Option<i64>,
 }
 
 impl Incoming<'_> {
@@ -40,7 +40,7 @@ impl Incoming<'_> {
 }
 
 /// A batch that is being filled.
-pub(super) struct Filling {
+pub(crate) struct Filling {
     builder: BatchBuilder,
     permit: OwnedSemaphorePermit,
     weight: u64,
@@ -50,7 +50,7 @@ pub(super) struct Filling {
 }
 
 /// Why a batch does not take a record.
-pub(super) enum Refused {
+pub(crate) enum Refused {
     /// It is full. The record weighs so much; a batch for it alone needs a permit for that.
     Full(u64),
     /// Records without key are refused.
@@ -64,7 +64,7 @@ impl Filling {
     ///
     /// # Errors
     /// When the budget has not so many bytes now: how many were wanted.
-    pub(super) fn begin(start: &Start, need: Option<u64>) -> Result<Self, u64> {
+    pub(crate) fn begin(start: &Start, need: Option<u64>) -> Result<Self, u64> {
         let budget = &start.budget;
         let permit = match need {
             Some(need) => budget.try_acquire(need).ok_or(need)?,
@@ -87,8 +87,8 @@ impl Filling {
 
     /// Makes room for what is about to come: so many records of so many bytes, as far as a batch may hold
     /// them.
-    #[cfg(feature = "kafka")]
-    pub(super) fn expect(&mut self, records: usize, bytes: usize) {
+    #[cfg(any(feature = "kafka", feature = "lambda"))]
+    pub(crate) fn expect(&mut self, records: usize, bytes: usize) {
         let most = records.min(RECORDS_MAX);
         // Of about equal size, each with its tag byte.
         let bytes = bytes / records.max(1) * most;
@@ -100,7 +100,7 @@ impl Filling {
     ///
     /// # Errors
     /// When the batch may not hold it; it is as it was.
-    pub(super) fn take(&mut self, order: LaneOrder, record: &Incoming<'_>) -> Result<(), Refused> {
+    pub(crate) fn take(&mut self, order: LaneOrder, record: &Incoming<'_>) -> Result<(), Refused> {
         let bytes = record.bytes();
         let weight = bytes as u64 + OVERHEAD;
         let first = self.builder.is_empty();
@@ -114,7 +114,7 @@ impl Filling {
         self.builder
             .push(
                 order,
-                Position::Offset(record.position),
+                record.position.clone(),
                 record.key,
                 record.value,
                 headers.map(|(name, value)| (name.as_ref(), *value)),
@@ -127,12 +127,12 @@ impl Filling {
     }
 
     /// Whether it holds nothing.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.builder.is_empty()
     }
 
     /// Its records. What the permit has beyond their weight is given back.
-    pub(super) fn finish(mut self) -> Vec<Record> {
+    pub(crate) fn finish(mut self) -> Vec<Record> {
         let weight = usize::try_from(self.builder.weight()).unwrap_or(usize::MAX);
         let surplus = self.permit.num_permits().saturating_sub(weight);
         drop(self.permit.split(surplus));

@@ -2,6 +2,7 @@
 
 use super::fetch::{Kind, Message};
 use crate::{
+    position::Position,
     record::{LaneOrder, NoKeyError, Record},
     source::{
         Start,
@@ -392,7 +393,7 @@ impl Reading {
             filling.take(
                 order,
                 &Incoming {
-                    position,
+                    position: Position::Offset(position),
                     key: message.key(),
                     value: message.value(),
                     headers: &headers,

@@ -8,6 +8,7 @@ use super::{
     refused, unreadable,
 };
 use crate::{
+    position::Position,
     record::{NoKeyError, Record},
     source::{
         SourceError, Start,
@@ -152,7 +153,7 @@ impl Batch {
             return true;
         }
         let incoming = Incoming {
-            position: record.position,
+            position: Position::Offset(record.position),
             key: record.key,
             value: Some(record.value),
             headers: &[],
