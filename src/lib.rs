@@ -12,6 +12,8 @@ pub mod handler;
 pub mod history;
 #[cfg(feature = "lambda")]
 pub mod kpl;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub mod position;
