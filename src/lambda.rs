@@ -3,13 +3,25 @@
 //!
 //! [`decode`] tells the kinds of events apart and gives a [`Delivery`]: its partitions, each with its
 //! entries in the order in which they may be run. Of these [`Batches`] makes the records that a processor
-//! takes.
+//! takes. In the end [`Delivery::failures`] names what is unfinished in the mapping's own words, and
+//! nothing that did not come.
+//!
+//! | from | a partition is | an entry's position | its key |
+//! |---|---|---|---|
+//! | Kinesis | the shard | the sequence number, `:n` behind it for the n-th record of an aggregate | the partition key; none where the stream places records by itself |
+//! | SQS | the queue | the message's id as a number: an identity, not an order | none |
+//! | SQS FIFO | the queue | `SequenceNumber` | the message group |
+//! | Kafka | `{topic}/{n}` | the offset | the record's key, if it has one |
+//!
+//! Headers are Kafka's headers and the attributes of SQS messages. Aggregates of the producer library
+//! are read apart ([`crate::kpl`]), all of their records kept.
 //!
 //! What AWS is known to vary is taken as it comes: fields that are absent or null, times as fractions, a
 //! consumer's ARN in place of its stream's. What would lose a record or let one overtake another is
 //! refused as a whole ([`EventError`]): an invocation that fails has lost nothing, since all of it comes
 //! again.
 
+mod answer;
 mod delivery;
 mod event;
 mod kafka;
@@ -18,5 +30,6 @@ mod kinesis;
 mod sample;
 mod sqs;
 
+pub use answer::{Answer, Failures};
 pub use delivery::{Batches, Delivered, Delivery, Entry, Handed, NotUnpacked, Unpacked, Window};
 pub use event::{Event, EventError, EventKind, Place, decode};
