@@ -381,6 +381,7 @@ fn verdict(
             why: None,
             at: wall,
             taken: true,
+            lease: None,
         }));
     }
 }

@@ -156,6 +156,7 @@ impl Processor {
             effects: draft.effects,
             keep: self.now >= owned_kept(&self.partitions, id) + KEEP_EVERY,
             settled_in,
+            mark: None,
         });
         let owned = self.partitions.get_mut(&id)?;
         owned.waiting.retain(|w| !tickets.contains(&w.ticket));
@@ -203,6 +204,10 @@ impl Processor {
                 }
                 Err(CommitError::EffectsRefused(refused)) => self.refused(id, &out, &refused),
                 Err(CommitError::Apart(apart)) => self.apart(id, out, &apart),
+                // Behind a mapping only, where the marks' adapter has seen to it.
+                Err(error @ CommitError::AlreadyDone(_)) => {
+                    self.fenced(id, &error.to_string(), None)
+                }
                 Err(CommitError::LaneMoved(moved)) => self.lane_moved(id, out, &moved),
                 Err(error @ CommitError::Fenced { found, .. }) => {
                     self.fenced(id, &error.to_string(), Some((found.0, found.1)));

@@ -215,6 +215,7 @@ pub(super) fn of_commit(error: &CommitError) -> Option<&'static str> {
         CommitError::Fenced { .. }
         | CommitError::EffectsRefused(_)
         | CommitError::Apart(_)
+        | CommitError::AlreadyDone(_)
         | CommitError::LaneMoved(_) => None,
     }
 }

@@ -1,6 +1,6 @@
 //! What a commit carries, and how it ends.
 
-use super::{Fence, LaneItem, WorkerId};
+use super::{Fence, LaneItem, WorkerId, mark::Mark};
 use crate::{
     checkpoint::Checkpoint,
     effect::Effect,
@@ -34,6 +34,9 @@ pub struct Commit {
     pub keep: bool,
     /// The owner has run long enough: the count of unclean claims starts anew.
     pub settled_in: bool,
+    /// Behind a mapping, written instead of the checkpoint; `None`: an owner's commit. Records with
+    /// effects are then remembered one by one, whoever commits them ([`CommitError::AlreadyDone`]).
+    pub mark: Option<Mark>,
 }
 
 /// A write of one lane item and its chain.
@@ -95,6 +98,10 @@ pub enum CommitError {
     /// too, and the store takes each once. Indices into [`Commit::effects`]. Nothing was written.
     #[error("effects on one item need a commit each: {0:?}")]
     Apart(Vec<usize>),
+    /// The effects of these records are durable by another invocation's commit, and are not to be
+    /// applied again: indices into [`Commit::effects`]. Nothing was written.
+    #[error("effects are durable already: {0:?}")]
+    AlreadyDone(Vec<usize>),
     /// Lane items are not as expected: indices into [`Commit::lanes`]. Nothing was written.
     #[error("lane items changed under their owner: {0:?}")]
     LaneMoved(Vec<usize>),

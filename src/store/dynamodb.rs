@@ -38,6 +38,7 @@ mod expression;
 mod history;
 mod kept;
 mod lanes;
+mod marks;
 mod native;
 mod ownership;
 mod probe;

@@ -1,5 +1,6 @@
 //! Lane items: why a lane is not live, and what was decided.
 
+use super::mark::Lease;
 use crate::{position::Position, record::LaneKey};
 
 /// State of a lane item.
@@ -89,6 +90,9 @@ pub struct DecisionNote {
     pub at: i64,
     /// The owner acts on it: it is not replaced any more.
     pub taken: bool,
+    /// Behind a mapping: which invocation acts on it, and how long it alone may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
 }
 
 impl LaneItem {

@@ -18,11 +18,14 @@ use std::{
 };
 
 mod contents;
+mod effects;
 mod faults;
+mod marks;
 mod rewind;
 
 pub use contents::{Contents, Row};
 pub use faults::{Call, Counters, Fate, Faults, Weather};
+pub use marks::{MarkPlace, StoredMark};
 
 use faults::{Flights, Item};
 
@@ -249,7 +252,7 @@ impl Memory {
         let (bounds, now) = (self.bounds, (self.wall)());
         let outcome = self.within(|contents| {
             if self.items_once {
-                contents::each_once(commit)?;
+                effects::each_once(commit)?;
             }
             contents.commit(commit, bounds, now)
         });
@@ -271,6 +274,7 @@ impl Memory {
             | Err(
                 CommitError::TooLarge { .. }
                 | CommitError::Apart(_)
+                | CommitError::AlreadyDone(_)
                 | CommitError::NotWritten(_)
                 | CommitError::Unknown(_)
                 | CommitError::Damaged(_),
@@ -321,7 +325,10 @@ async fn pause(time: Duration) {
 fn items(commits: &[Commit]) -> Vec<Item> {
     let mut items = Vec::new();
     for commit in commits {
-        items.push(Item::Checkpoint(commit.partition.clone()));
+        items.push(match &commit.mark {
+            None => Item::Checkpoint(commit.partition.clone()),
+            Some(mark) => Item::Mark(marks::place(&commit.partition, mark)),
+        });
         for change in &commit.lanes {
             items.push(Item::Lane(commit.partition.clone(), change.lane.clone()));
         }

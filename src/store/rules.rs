@@ -2,8 +2,8 @@
 //! it, what an effect makes of a value.
 
 use super::{
-    Commit, CommitError, ContentId, DecideError, DecisionNote, LaneChange, LaneItem, TooLarge,
-    Verb, WorkerId,
+    Commit, CommitError, ContentId, DecideError, DecisionNote, LaneChange, LaneItem, Lease,
+    TooLarge, Verb, WorkerId,
 };
 use crate::{
     checkpoint::Checkpoint,
@@ -70,9 +70,30 @@ pub(crate) fn admit(commit: &Commit, found: Option<&Found>) -> Result<Admission,
     }
 }
 
+/// As [`admit`], of a commit with a mark: nobody but its invocation writes it, so that its number alone
+/// decides.
+pub(crate) fn admit_mark(
+    commit: &Commit,
+    found: Option<(u64, ContentId)>,
+) -> Result<Admission, CommitError> {
+    let Some((number, content)) = found else {
+        return Ok(Admission::Write);
+    };
+    let found = Found {
+        worker: Some(commit.fence.worker),
+        epoch: commit.fence.epoch,
+        commit: number,
+        content,
+    };
+    admit(commit, Some(&found))
+}
+
 /// What a commit must keep to, whatever the store holds.
 pub(crate) fn check_size(commit: &Commit, lane_bytes_max: u64) -> Result<(), CommitError> {
-    let bytes = checkpoint_bytes(&commit.checkpoint);
+    let bytes = match &commit.mark {
+        None => checkpoint_bytes(&commit.checkpoint),
+        Some(mark) => mark.bytes(),
+    };
     if bytes > CHECKPOINT_BYTES_MAX {
         return Err(CommitError::TooLarge {
             what: TooLarge::Checkpoint,
@@ -177,6 +198,7 @@ pub(crate) fn decided(
         rev: rev.saturating_add(1),
         decision: Some(DecisionNote {
             taken: false,
+            lease: None,
             ..decision.clone()
         }),
         ..item
@@ -197,6 +219,30 @@ pub(crate) fn taken(
         }
         _ => Err(state(partition, item)),
     }
+}
+
+/// The item with its decision taken by one invocation, if it is free to be.
+pub(crate) fn leased(
+    partition: &PartitionName,
+    mut item: LaneItem,
+    rev: u64,
+    lease: &Lease,
+    now: i64,
+) -> Result<LaneItem, DecideError> {
+    match &mut item.decision {
+        Some(decision) if item.rev == rev && is_free(decision, lease, now) => {
+            decision.taken = true;
+            decision.lease = Some(lease.clone());
+            item.rev = rev.saturating_add(1);
+            Ok(item)
+        }
+        _ => Err(state(partition, item)),
+    }
+}
+
+fn is_free(decision: &DecisionNote, lease: &Lease, now: i64) -> bool {
+    let held = decision.lease.as_ref();
+    held.is_none_or(|held| held.holder == lease.holder || held.until <= now)
 }
 
 fn state(partition: &PartitionName, item: LaneItem) -> DecideError {

@@ -6,8 +6,8 @@
 
 use super::{
     AsRead, Claimed, Commit, CommitBounds, CommitError, Committed, DecideError, DecisionNote,
-    Fence, HistoryItem, LaneItem, Ownership, Rewind, RewindError, Store, StoreError, WorkerId,
-    WorkerItem,
+    Fence, HistoryItem, LaneItem, Lease, Mark, MarkStore, Ownership, Rewind, RewindError, Store,
+    StoreError, WorkerId, WorkerItem,
 };
 use crate::{
     position::Position,
@@ -28,6 +28,7 @@ mod effects;
 mod guard;
 mod history;
 mod lanes;
+mod marks;
 mod ownership;
 mod rewind;
 mod schema;
@@ -382,6 +383,63 @@ impl Store for SqliteStore {
                 transaction.execute(&format!("DELETE FROM {table} WHERE app = ?1"), [app])?;
             }
             Ok(transaction.commit()?)
+        })
+    }
+}
+
+impl MarkStore for SqliteStore {
+    fn marks<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+        first: &'a Position,
+        last: &'a Position,
+    ) -> BoxFuture<'a, Result<Vec<Mark>, StoreError>> {
+        let (partition, first, last) = (partition.clone(), first.clone(), last.clone());
+        self.call(move |connection, app| {
+            marks::read_all(connection, app, &partition, &first, &last)
+        })
+    }
+
+    fn unmark<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+        mark: &'a Mark,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let (partition, mark) = (partition.clone(), mark.clone());
+        self.call(move |connection, app| marks::remove(connection, app, &partition, &mark))
+    }
+
+    fn done<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+        generation: u64,
+        positions: &'a [Position],
+    ) -> BoxFuture<'a, Result<Vec<Position>, StoreError>> {
+        let (partition, positions) = (partition.clone(), positions.to_vec());
+        self.call(move |connection, app| {
+            marks::read_done(connection, app, &partition, generation, &positions)
+        })
+    }
+
+    fn lane_items<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+    ) -> BoxFuture<'a, Result<Vec<LaneItem>, StoreError>> {
+        let partition = partition.clone();
+        self.call(move |connection, app| lanes::read_items(connection, app, &partition))
+    }
+
+    fn lease<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+        lane: &'a LaneKey,
+        rev: u64,
+        lease: &'a Lease,
+        now: i64,
+    ) -> BoxFuture<'a, Result<LaneItem, DecideError>> {
+        let (partition, lane, lease) = (partition.clone(), lane.clone(), lease.clone());
+        self.call_or(move |connection, app| {
+            marks::lease(connection, app, &partition, (&lane, rev), &lease, now)
         })
     }
 }

@@ -8,7 +8,7 @@ use lanekeeper::{
     record::{Assignment, BatchBuilder, LaneKey, LaneOrder, NoKey, OrderBy, PartitionName, Record},
     store::{
         Commit, CommitError, Committed, DecisionNote, Fence, LaneChange, LaneItem, LaneState,
-        RecordEffects, Store, Verb, WorkerId,
+        MarkStore, RecordEffects, Store, Verb, WorkerId,
     },
 };
 use partitions::Resume;
@@ -24,6 +24,7 @@ mod commits;
 mod effects;
 mod kept;
 mod lanes;
+mod marks;
 mod ownership;
 mod rewinds;
 
@@ -33,7 +34,12 @@ pub(crate) use benches::DynamodbBench;
 /// A store to be tried, with what the trait does not offer.
 pub(crate) trait Bench: Send + Sync {
     /// A handle to the one store, for this app. Called again, it is another worker's.
-    fn open(&self, app: &str) -> Arc<dyn Store>;
+    fn open(&self, app: &str) -> Arc<dyn Store> {
+        self.open_marks(app)
+    }
+
+    /// The same, with what it does behind a mapping.
+    fn open_marks(&self, app: &str) -> Arc<dyn MarkStore>;
 
     /// Does this behind the store's back, to what `app` has.
     fn spoil<'a>(&'a self, app: &'a str, what: Spoil<'a>) -> BoxFuture<'a, ()>;
@@ -136,6 +142,15 @@ suite! {
         history_keeps_what_stood_and_the_act
         an_import_makes_a_partition
         a_checkpoint_beyond_the_bound_is_not_imported;
+    marks:
+        a_mark_reads_back_whole_and_needs_no_claim
+        marks_are_found_by_what_they_overlap
+        g6_a_marks_number_decides_whatever_comes_late
+        g6_a_mark_and_its_lanes_are_one
+        g8_effects_of_a_record_apply_once_whoever_commits_them
+        a_lane_that_is_live_again_keeps_its_tail
+        g1_one_invocation_at_a_time_acts_on_a_decision
+        a_mark_beyond_the_bound_is_refused;
     effects:
         values_follow_their_conditions
         sums_add_up_and_never_wrap
@@ -205,6 +220,7 @@ impl Owner {
             effects: Vec::new(),
             keep: false,
             settled_in: false,
+            mark: None,
         }
     }
 
@@ -381,6 +397,7 @@ pub(crate) fn note(verb: Verb) -> DecisionNote {
         why: Some("mended".to_owned()),
         at: 1_700_000_000_001,
         taken: false,
+        lease: None,
     }
 }
 

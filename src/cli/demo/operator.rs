@@ -73,6 +73,7 @@ async fn decide(
         why: Some(why.to_owned()),
         at: wall,
         taken: false,
+        lease: None,
     };
     store.decide(partition, lane, rev, &note).await.map(|_| ())
 }

@@ -60,6 +60,7 @@ pub(super) async fn run(
         why: arguments.why.clone(),
         at: output::now(),
         taken: false,
+        lease: None,
     };
     let mut decided = Vec::new();
     for lane in found {

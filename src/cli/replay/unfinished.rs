@@ -134,6 +134,7 @@ impl Unfinished {
             }],
             keep: false,
             settled_in: false,
+            mark: None,
         };
         for result in store.commit(&[commit]).await {
             result.map_err(|error| CommandError::OutOfReach(error.to_string()))?;

@@ -7,7 +7,7 @@ use super::{
     chains::ChainName,
     effects::Effects,
     expression::Expression,
-    history, kept, lanes,
+    history, kept, lanes, marks,
     ownership::fenced,
     schema::{Item, Writer},
     segments,
@@ -36,12 +36,15 @@ pub(super) enum Part {
     Value,
     /// A native effect of [`Commit::effects`] at this index.
     Native(usize),
+    /// What says that the record of [`Commit::effects`] at this index is done.
+    Done(usize),
 }
 
 /// A commit as requests.
 struct Plan {
-    checkpoint: Expression,
-    /// Behind the checkpoint's own.
+    /// Of the checkpoint, or of a mark: its number says whether the commit is in.
+    first: Expression,
+    /// Behind that one.
     writes: Vec<(Part, TransactWriteItem)>,
     /// Written first: nobody sees them before the transaction names them.
     parts: Vec<Item>,
@@ -58,6 +61,7 @@ impl DynamodbStore {
         };
         let mut plan = self.plan(commit).await?;
         effects.write(self, &mut plan.writes)?;
+        self.write_done(commit, &mut plan.writes)?;
         if plan.writes.len() >= ITEMS_MAX {
             return Err(too_many(commit, plan.writes.len() + 1));
         }
@@ -87,7 +91,10 @@ impl DynamodbStore {
     async fn plan(&self, commit: &Commit) -> Result<Plan, CommitError> {
         let now = super::now_millis();
         let mut plan = Plan {
-            checkpoint: checkpoint_write(commit, now),
+            first: match &commit.mark {
+                None => checkpoint_write(commit, now),
+                Some(mark) => marks::write(commit, mark),
+            },
             writes: Vec::new(),
             parts: Vec::new(),
             segments: Vec::new(),
@@ -100,7 +107,7 @@ impl DynamodbStore {
                 continue;
             }
             let chain = (commit.partition.clone(), change.lane.clone());
-            let expression = lanes::write(change, &writer);
+            let expression = lanes::write(change, &writer, commit.mark.as_ref());
             let key = self.lane_key(&chain.0, &chain.1);
             let write = if lanes::is_deleted(change) {
                 expression.delete(&self.table, key)
@@ -161,12 +168,15 @@ impl DynamodbStore {
     }
 
     async fn send(&self, commit: &Commit, plan: &Plan) -> Result<f64, Trouble> {
-        let key = self.checkpoint_key(&commit.partition);
+        let key = match &commit.mark {
+            None => self.checkpoint_key(&commit.partition),
+            Some(mark) => self.mark_key(&commit.partition, mark),
+        };
         self.retrying(|| async {
             if plan.writes.is_empty() {
-                return self.update(key.clone(), &plan.checkpoint).await;
+                return self.update(key.clone(), &plan.first).await;
             }
-            let mut items = vec![plan.checkpoint.update(&self.table, key.clone())?];
+            let mut items = vec![plan.first.update(&self.table, key.clone())?];
             items.extend(plan.writes.iter().map(|(_, write)| write.clone()));
             self.transact(items).await
         })
@@ -248,16 +258,21 @@ impl DynamodbStore {
     }
 
     fn admitted(&self, commit: &Commit, there: Option<&Item>) -> Result<Committed, CommitError> {
-        let found = self
-            .found(&commit.partition, there)
-            .map_err(|error| CommitError::Damaged(error.to_string()))?;
-        match rules::admit(commit, found.as_ref())? {
+        let damaged = |error: StoreError| CommitError::Damaged(error.to_string());
+        let admission = if commit.mark.is_some() {
+            let found = self.found_mark(&commit.partition, there);
+            rules::admit_mark(commit, found.map_err(damaged)?)
+        } else {
+            let found = self.found(&commit.partition, there);
+            rules::admit(commit, found.map_err(damaged)?.as_ref())
+        };
+        match admission? {
             Admission::Repeated => Ok(Committed {
                 repeated: true,
                 write_units: 0.0,
             }),
             Admission::Write => Err(CommitError::NotWritten(format!(
-                "{}: the checkpoint item of {} was refused and is as expected",
+                "{}: the first item of a commit of {} was refused and is as expected",
                 self.place(),
                 commit.partition
             ))),
@@ -270,6 +285,14 @@ impl DynamodbStore {
         effects: &Effects<'_>,
         failed: &[(&Part, &Reason)],
     ) -> CommitError {
+        let done = failed.iter().filter_map(|(part, _)| match part {
+            Part::Done(index) => Some(*index),
+            Part::Lane(_) | Part::History | Part::Value | Part::Native(_) => None,
+        });
+        let done: Vec<usize> = done.collect();
+        if !done.is_empty() {
+            return CommitError::AlreadyDone(done);
+        }
         let mut moved = Vec::new();
         for (part, reason) in failed {
             if let Part::Lane(index) = part {
@@ -292,7 +315,7 @@ impl DynamodbStore {
         }
         let natives = failed.iter().filter_map(|(part, reason)| match part {
             Part::Native(index) => Some((*index, reason.message.clone())),
-            Part::Lane(_) | Part::History | Part::Value => None,
+            Part::Lane(_) | Part::History | Part::Value | Part::Done(_) => None,
         });
         effects.judge(self, commit, natives.collect()).await
     }

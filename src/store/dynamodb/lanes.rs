@@ -7,14 +7,14 @@ use super::{
     expression::Expression,
     history,
     ownership::fenced,
-    schema::{self, Item, LANE, Writer},
+    schema::{self, EXPIRES_AT, Item, LANE, Writer},
 };
 use crate::{
     position::Position,
     record::{LaneKey, PartitionName},
     store::{
         DecideError, DecisionNote, Fence, HistoryEvent, HistoryItem, LaneChange, LaneItem,
-        LaneState, StoreError, lane::state_name, rules,
+        LaneState, Lease, Mark, StoreError, lane::state_name, rules,
     },
 };
 
@@ -91,13 +91,21 @@ fn set_all(expression: &mut Expression, item: &LaneItem) {
     expression.set_or_remove("decision", item.decision.as_ref().map(json));
 }
 
+/// When an item may go: of a lane that is live again, with the mark of the commit that says so.
+fn set_expiry(expression: &mut Expression, item: &LaneItem, mark: Option<&Mark>) {
+    let expires = mark.filter(|_| item.state == LaneState::Live);
+    let expires = expires.map(|mark| number(mark.expires / 1000));
+    expression.set_or_remove(EXPIRES_AT, expires);
+}
+
 /// The write of a lane item, on the condition that it is as its owner knows it; `writer` is the commit.
-pub(super) fn write(change: &LaneChange, writer: &Writer) -> Expression {
+pub(super) fn write(change: &LaneChange, writer: &Writer, mark: Option<&Mark>) -> Expression {
     let mut expression = Expression::default();
     let had_chain = matches!(change.expected, Some((_, Some(_))));
     match &change.item {
         Some(item) => {
             set_all(&mut expression, item);
+            set_expiry(&mut expression, item, mark);
             if item.tail.is_none() {
                 expression.set_or_remove("chain", None);
             } else if !had_chain {
@@ -181,6 +189,16 @@ impl DynamodbStore {
         &self,
         partition: &PartitionName,
     ) -> Result<Vec<LaneItem>, StoreError> {
+        let mut lanes = self.read_lane_items(partition).await?;
+        lanes.retain(|lane| lane.state != LaneState::Live);
+        Ok(lanes)
+    }
+
+    /// All lane items of a partition, by lane key.
+    pub(super) async fn read_lane_items(
+        &self,
+        partition: &PartitionName,
+    ) -> Result<Vec<LaneItem>, StoreError> {
         let mut lanes = Vec::new();
         for item in self.lane_items(partition).await? {
             if item.contains_key(ENDED) {
@@ -188,9 +206,7 @@ impl DynamodbStore {
             }
             let lane = decode(&item)
                 .map_err(|wrong| self.wrong_lane(partition, &schema::sk_of(&item), &wrong))?;
-            if lane.state != LaneState::Live {
-                lanes.push(lane);
-            }
+            lanes.push(lane);
         }
         lanes.sort_by(|one, other| one.lane.cmp(&other.lane));
         Ok(lanes)
@@ -300,6 +316,31 @@ impl DynamodbStore {
         Ok(item)
     }
 
+    pub(super) async fn lease_lane(
+        &self,
+        partition: &PartitionName,
+        lane: &LaneKey,
+        rev: u64,
+        lease: &Lease,
+        now: i64,
+    ) -> Result<LaneItem, DecideError> {
+        let found = self.standing(partition, lane).await?;
+        let item = rules::leased(partition, found, rev, lease, now)?;
+        let mut expression = Expression::default();
+        expression.set_or_remove("decision", item.decision.as_ref().map(json));
+        expression.set("rev", number(item.rev));
+        let as_read = expression.compare("rev", "=", number(rev));
+        expression.and(&as_read);
+        let stands = expression.is_absent(ENDED);
+        expression.and(&stands);
+        let writes = || {
+            let key = self.lane_key(partition, lane);
+            Ok(vec![expression.update(&self.table, key)?])
+        };
+        self.write_on_lane(partition, lane, &item, writes).await?;
+        Ok(item)
+    }
+
     /// Writes an item as its decision makes it. When the condition fails, a request whose answer was
     /// lost may have done it: the item is then as it was to be.
     async fn write_on_lane(
@@ -329,7 +370,8 @@ impl DynamodbStore {
         if found.rev == item.rev && found.decision == item.decision {
             return Ok(());
         }
-        if found.rev.saturating_add(1) == item.rev {
+        let owned = { item.decision.as_ref() }.is_none_or(|decision| decision.lease.is_none());
+        if owned && found.rev.saturating_add(1) == item.rev {
             // The lane is as it was: it is the owner that changed.
             let owner = self.read_ownership(partition).await?;
             return Err(StoreError::Fenced {

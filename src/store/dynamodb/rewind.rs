@@ -147,7 +147,7 @@ impl DynamodbStore {
         change: &LaneChange,
         epoch: u64,
     ) -> Result<TransactWriteItem, StoreError> {
-        let expression = lanes::write(change, &Writer::new(epoch, 0));
+        let expression = lanes::write(change, &Writer::new(epoch, 0), None);
         let key = self.lane_key(partition, &change.lane);
         let write = if lanes::is_deleted(change) {
             expression.delete(&self.table, key)

@@ -24,6 +24,8 @@ pub(super) const CHECKPOINT: &str = "checkpoint";
 pub(super) const LANE: &str = "lane#";
 pub(super) const SEGMENT: &str = "segment#";
 pub(super) const PART: &str = "part#";
+pub(super) const MARK: &str = "m#";
+pub(super) const DONE: &str = "done#";
 pub(super) const HISTORY: &str = "history#";
 pub(super) const PARTITION: &str = "partition#";
 pub(super) const WORKER: &str = "worker#";
@@ -55,6 +57,16 @@ pub(super) fn values(app: &str, table: &str) -> String {
 /// Sort key of a lane item.
 pub(super) fn lane(of: &PartitionName, lane: &LaneKey) -> String {
     format!("{LANE}{}", lane.id(&of.partition))
+}
+
+/// Sort key of a mark: a query from a batch's first position on finds all that may overlap it.
+pub(super) fn mark(last: &Position, invocation: &str) -> String {
+    format!("{MARK}{}#{invocation}", last.padded())
+}
+
+/// Sort key of what says that a record's effects are durable.
+pub(super) fn done(generation: u64, position: &Position) -> String {
+    format!("{DONE}{generation}#{}", position.padded())
 }
 
 /// Which commit wrote a segment or part, and which made a chain: sorts as text as it happened.

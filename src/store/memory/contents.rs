@@ -1,8 +1,8 @@
 //! What a store in memory holds of one app, and what each verb does to it.
 
+use super::marks::{MarkPlace, StoredMark};
 use crate::{
     checkpoint::Checkpoint,
-    effect::Effect,
     position::Position,
     record::{Assignment, LaneKey, PartitionName, Record},
     store::{
@@ -34,6 +34,10 @@ pub struct Contents {
     pub values: BTreeMap<(String, String), Value>,
     /// History, oldest first.
     pub history: BTreeMap<PartitionName, Vec<HistoryItem>>,
+    /// Marks.
+    pub marks: BTreeMap<MarkPlace, StoredMark>,
+    /// Records with effects that are durable, behind a mapping, by generation.
+    pub done: BTreeSet<(PartitionName, u64, Position)>,
     /// Worker items.
     pub workers: BTreeMap<Uuid, WorkerItem>,
     /// What is damaged: reading it fails.
@@ -54,8 +58,6 @@ pub enum Row {
     /// A partition's history.
     History(PartitionName),
 }
-
-type Overlay = BTreeMap<(String, String), Option<Value>>;
 
 impl Contents {
     fn sound(&self, row: &Row) -> Result<(), String> {
@@ -172,14 +174,21 @@ impl Contents {
     }
 
     pub(super) fn lanes(&self, partition: &PartitionName) -> Result<Vec<LaneItem>, StoreError> {
+        let mut items = self.lane_items(partition)?;
+        items.retain(|item| item.state != LaneState::Live);
+        Ok(items)
+    }
+
+    pub(super) fn lane_items(
+        &self,
+        partition: &PartitionName,
+    ) -> Result<Vec<LaneItem>, StoreError> {
         let own = self.lanes.iter().filter(|((of, _), _)| of == partition);
         let mut items = Vec::new();
         for ((_, lane), item) in own {
             self.sound(&Row::Lane(partition.clone(), lane.clone()))
                 .map_err(StoreError::Damaged)?;
-            if item.state != LaneState::Live {
-                items.push(item.clone());
-            }
+            items.push(item.clone());
         }
         Ok(items)
     }
@@ -267,7 +276,11 @@ impl Contents {
         Ok(item)
     }
 
-    fn standing(&self, partition: &PartitionName, lane: &LaneKey) -> Result<LaneItem, DecideError> {
+    pub(super) fn standing(
+        &self,
+        partition: &PartitionName,
+        lane: &LaneKey,
+    ) -> Result<LaneItem, DecideError> {
         let found = self.lane(partition, lane)?;
         found.cloned().ok_or_else(|| DecideError::NoSuchLane {
             lane: lane.clone(),
@@ -323,6 +336,12 @@ impl Contents {
         now: i64,
     ) -> Result<Committed, CommitError> {
         let partition = &commit.partition;
+        // The bound of a commit, with room for what stands around the records.
+        let lane_bytes_max = bounds.bytes.saturating_mul(2);
+        if let Some(mark) = &commit.mark {
+            rules::check_size(commit, lane_bytes_max)?;
+            return self.commit_mark(commit, mark, now);
+        }
         let found = self.ownership(partition).map_err(damaged)?;
         let last = found.as_ref().map(|found| Found {
             worker: found.worker,
@@ -336,19 +355,8 @@ impl Contents {
                 ..Committed::default()
             });
         };
-        // The bound of a commit, with room for what stands around the records.
-        rules::check_size(commit, bounds.bytes.saturating_mul(2))?;
-        self.check_lanes(commit)?;
-        let values = self.apply_effects(commit)?;
-        for (place, value) in values {
-            match value {
-                Some(value) => self.values.insert(place, value),
-                None => self.values.remove(&place),
-            };
-        }
-        for change in &commit.lanes {
-            self.write_lane(partition, change);
-        }
+        rules::check_size(commit, lane_bytes_max)?;
+        self.write_beside(commit)?;
         let ownership = Ownership {
             commit: commit.number,
             content: commit.content,
@@ -367,6 +375,22 @@ impl Contents {
         }
         self.ownerships.insert(partition.clone(), ownership);
         Ok(Committed::default())
+    }
+
+    /// Writes what a commit has beside its checkpoint, or nothing of it.
+    pub(super) fn write_beside(&mut self, commit: &Commit) -> Result<(), CommitError> {
+        self.check_lanes(commit)?;
+        let values = self.apply_effects(commit)?;
+        for (place, value) in values {
+            match value {
+                Some(value) => self.values.insert(place, value),
+                None => self.values.remove(&place),
+            };
+        }
+        for change in &commit.lanes {
+            self.write_lane(&commit.partition, change);
+        }
+        Ok(())
     }
 
     fn check_lanes(&self, commit: &Commit) -> Result<(), CommitError> {
@@ -405,58 +429,6 @@ impl Contents {
             self.chains.remove(&place);
         }
     }
-
-    /// What the values become.
-    fn apply_effects(&self, commit: &Commit) -> Result<Overlay, CommitError> {
-        let mut values = Overlay::new();
-        let mut stopped: BTreeSet<&LaneKey> = BTreeSet::new();
-        let mut refused = Vec::new();
-        for (index, record) in commit.effects.iter().enumerate() {
-            if stopped.contains(&record.lane) {
-                continue;
-            }
-            let mut own = Overlay::new();
-            match self.apply_record(&record.effects, &values, &mut own)? {
-                Ok(()) => values.append(&mut own),
-                Err(why) => {
-                    stopped.insert(&record.lane);
-                    let id = format!("{}/{}", commit.partition, record.position);
-                    refused.push((index, format!("record `{id}`: {why}")));
-                }
-            }
-        }
-        if refused.is_empty() {
-            Ok(values)
-        } else {
-            Err(CommitError::EffectsRefused(refused))
-        }
-    }
-
-    /// The inner error: why an effect is refused.
-    fn apply_record(
-        &self,
-        effects: &[Effect],
-        before: &Overlay,
-        own: &mut Overlay,
-    ) -> Result<Result<(), String>, CommitError> {
-        for effect in effects {
-            let (table, key) = effect.target();
-            let place = (table.to_owned(), key.to_owned());
-            let stored;
-            let current = match own.get(&place).or_else(|| before.get(&place)) {
-                Some(value) => value.as_ref(),
-                None => {
-                    stored = self.value(table, key).map_err(CommitError::Damaged)?;
-                    stored.as_ref()
-                }
-            };
-            match rules::next_value(effect, current) {
-                Ok(next) => own.insert(place, next),
-                Err(why) => return Ok(Err(why)),
-            };
-        }
-        Ok(Ok(()))
-    }
 }
 
 fn kept(ownership: &Ownership, checkpoint: &Checkpoint, at: i64) -> HistoryItem {
@@ -472,22 +444,4 @@ fn kept(ownership: &Ownership, checkpoint: &Checkpoint, at: i64) -> HistoryItem 
 
 fn damaged(error: StoreError) -> CommitError {
     CommitError::Damaged(error.to_string())
-}
-
-/// Refuses effects of several records on one value.
-pub(super) fn each_once(commit: &Commit) -> Result<(), CommitError> {
-    let mut seen: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    let mut apart = BTreeSet::new();
-    for (index, record) in commit.effects.iter().enumerate() {
-        for effect in &record.effects {
-            if *seen.entry(effect.target()).or_insert(index) != index {
-                apart.insert(index);
-            }
-        }
-    }
-    if apart.is_empty() {
-        Ok(())
-    } else {
-        Err(CommitError::Apart(apart.into_iter().collect()))
-    }
 }

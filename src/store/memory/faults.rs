@@ -1,6 +1,7 @@
 //! What befalls the calls to a store in memory: delays, lost requests and answers, writes that
 //! arrive late, and writes that overlap.
 
+use super::MarkPlace;
 use crate::{
     position::Position,
     record::{LaneKey, PartitionName},
@@ -39,6 +40,8 @@ pub enum Call<'a> {
     Decide(&'a PartitionName, &'a LaneKey),
     /// [`crate::store::Store::take`].
     Take(&'a PartitionName, &'a LaneKey),
+    /// The verbs of [`crate::store::MarkStore`] but its lease, which is a [`Call::Take`], and its lanes.
+    Marks(&'a PartitionName),
     /// [`crate::store::Store::rewind`].
     Rewind(&'a PartitionName),
     /// [`crate::store::Store::beat`] and [`crate::store::Store::leave`].
@@ -105,6 +108,7 @@ pub struct Counters {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Item {
     Checkpoint(PartitionName),
+    Mark(MarkPlace),
     Lane(PartitionName, LaneKey),
     Value(String, String),
 }

@@ -4,7 +4,7 @@
 use super::{
     LANE_BYTES_MAX,
     effects::{self, Applied},
-    history, lanes, now_millis, ownership,
+    history, lanes, marks, now_millis, ownership,
 };
 use crate::{
     sqlite::{DatabaseError, Fault},
@@ -113,6 +113,7 @@ fn standing(outcome: Option<Outcome>) -> Option<Outcome> {
         Err(
             CommitError::Fenced { .. }
             | CommitError::LaneMoved(_)
+            | CommitError::AlreadyDone(_)
             | CommitError::TooLarge { .. }
             | CommitError::OtherContent { .. }
             | CommitError::Damaged(_),
@@ -191,6 +192,14 @@ fn one(
     commit: &Commit,
 ) -> Result<Admission, Left> {
     let partition = &commit.partition;
+    if let Some(mark) = &commit.mark {
+        let admission = marks::admit(savepoint, app, commit, mark)??;
+        if admission == Admission::Write {
+            beside(savepoint, Names { app, values }, commit)?;
+            marks::put(savepoint, app, commit, mark)?;
+        }
+        return Ok(admission);
+    }
     let found = ownership::read(savepoint, app, partition)?;
     let last = found.as_ref().map(|found| Found {
         worker: found.worker,
@@ -201,23 +210,7 @@ fn one(
     let (Admission::Write, Some(found)) = (rules::admit(commit, last.as_ref())?, found) else {
         return Ok(Admission::Repeated);
     };
-    rules::check_size(commit, LANE_BYTES_MAX)?;
-    let moved = lanes::moved(savepoint, app, partition, &commit.lanes)?;
-    if !moved.is_empty() {
-        return Err(CommitError::LaneMoved(moved).into());
-    }
-    match effects::apply(savepoint, values, commit)? {
-        Applied::All => {}
-        Applied::Refused(refused) => return Err(CommitError::EffectsRefused(refused).into()),
-        Applied::Ended(index, why) => {
-            return Err(Left::Spoiled(CommitError::EffectsRefused(vec![(
-                index, why,
-            )])));
-        }
-    }
-    for change in &commit.lanes {
-        lanes::write(savepoint, app, partition, change)?;
-    }
+    beside(savepoint, Names { app, values }, commit)?;
     let ownership = Ownership {
         commit: commit.number,
         content: commit.content,
@@ -243,4 +236,31 @@ fn one(
         history::append(savepoint, app, partition, &kept)?;
     }
     Ok(Admission::Write)
+}
+
+/// What a commit writes beside its checkpoint.
+fn beside(
+    savepoint: &mut Savepoint<'_>,
+    Names { app, values }: Names<'_>,
+    commit: &Commit,
+) -> Result<(), Left> {
+    let partition = &commit.partition;
+    rules::check_size(commit, LANE_BYTES_MAX)?;
+    let moved = lanes::moved(savepoint, app, partition, &commit.lanes)?;
+    if !moved.is_empty() {
+        return Err(CommitError::LaneMoved(moved).into());
+    }
+    match effects::apply(savepoint, values, commit)? {
+        Applied::All => {}
+        Applied::Refused(refused) => return Err(CommitError::EffectsRefused(refused).into()),
+        Applied::Ended(index, why) => {
+            return Err(Left::Spoiled(CommitError::EffectsRefused(vec![(
+                index, why,
+            )])));
+        }
+    }
+    for change in &commit.lanes {
+        lanes::write(savepoint, app, partition, change)?;
+    }
+    Ok(())
 }

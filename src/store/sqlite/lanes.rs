@@ -150,6 +150,17 @@ pub(super) fn read_all(
     app: &str,
     partition: &PartitionName,
 ) -> Result<Vec<LaneItem>, Fault> {
+    let mut items = read_items(connection, app, partition)?;
+    items.retain(|item| item.state != LaneState::Live);
+    Ok(items)
+}
+
+/// All lane items of a partition, by lane key.
+pub(super) fn read_items(
+    connection: &Connection,
+    app: &str,
+    partition: &PartitionName,
+) -> Result<Vec<LaneItem>, Fault> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM store_lanes \
          WHERE app = ?1 AND source = ?2 AND partition = ?3 ORDER BY lane"
@@ -161,15 +172,12 @@ pub(super) fn read_all(
     let mut items = Vec::new();
     for row in rows {
         let (crc, columns) = row.map_err(unread("store_lanes", partition))?;
-        let item = columns.check(crc, app, partition)?;
-        if item.state != LaneState::Live {
-            items.push(item);
-        }
+        items.push(columns.check(crc, app, partition)?);
     }
     Ok(items)
 }
 
-fn read(
+pub(super) fn read(
     connection: &Connection,
     app: &str,
     partition: &PartitionName,
@@ -190,7 +198,7 @@ fn read(
         .transpose()
 }
 
-fn put(
+pub(super) fn put(
     connection: &Connection,
     app: &str,
     partition: &PartitionName,
@@ -408,7 +416,7 @@ pub(super) fn take(
     Ok(Ok(item))
 }
 
-fn no_such_lane(partition: &PartitionName, lane: &LaneKey) -> DecideError {
+pub(super) fn no_such_lane(partition: &PartitionName, lane: &LaneKey) -> DecideError {
     DecideError::NoSuchLane {
         lane: lane.clone(),
         partition: partition.clone(),

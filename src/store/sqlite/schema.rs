@@ -63,6 +63,30 @@ CREATE TABLE IF NOT EXISTS store_chain(
     PRIMARY KEY (app, source, partition, lane, position)
 );
 
+-- Behind a mapping: what each invocation has settled and tried of its batch, instead of a checkpoint.
+CREATE TABLE IF NOT EXISTS store_marks(
+    app TEXT NOT NULL, source TEXT NOT NULL, partition TEXT NOT NULL,
+    last TEXT NOT NULL, invocation TEXT NOT NULL,
+    first TEXT NOT NULL,
+    commit_number INTEGER NOT NULL, content BLOB NOT NULL,
+    generation INTEGER NOT NULL,
+    begun INTEGER NOT NULL, deadline INTEGER NOT NULL,  -- milliseconds since 1970
+    done BLOB NOT NULL,             -- positions
+    tried TEXT NOT NULL,            -- JSON: [[position, rev, attempts, error, not before], …]
+    announced TEXT NOT NULL,        -- JSON: [[position, alone], …]
+    ended INTEGER NOT NULL, expires INTEGER NOT NULL,
+    crc INTEGER NOT NULL,
+    PRIMARY KEY (app, source, partition, last, invocation)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS store_done(
+    app TEXT NOT NULL, source TEXT NOT NULL, partition TEXT NOT NULL,
+    generation INTEGER NOT NULL, position TEXT NOT NULL,
+    expires INTEGER NOT NULL,       -- milliseconds since 1970
+    crc INTEGER NOT NULL,
+    PRIMARY KEY (app, source, partition, generation, position)
+) WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS store_values(
     app TEXT NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL,
     value TEXT NOT NULL,            -- JSON
@@ -84,12 +108,14 @@ CREATE INDEX IF NOT EXISTS store_history_by_time ON store_history(app, source, p
 ";
 
 /// All tables of an app, for [`super::super::Store::forget`].
-pub(super) const TABLES: [&str; 7] = [
+pub(super) const TABLES: [&str; 9] = [
     "store_registry",
     "store_workers",
     "store_checkpoints",
     "store_lanes",
     "store_chain",
+    "store_marks",
+    "store_done",
     "store_values",
     "store_history",
 ];

@@ -7,7 +7,7 @@ use lanekeeper::record::LaneKey;
 use lanekeeper::{
     Position,
     store::{
-        Store,
+        MarkStore,
         memory::{Contents, Memory, Row},
     },
 };
@@ -22,7 +22,7 @@ impl MemoryBench {
 }
 
 impl Bench for MemoryBench {
-    fn open(&self, app: &str) -> Arc<dyn Store> {
+    fn open_marks(&self, app: &str) -> Arc<dyn MarkStore> {
         Arc::new(self.0.clone().with_app(app))
     }
 
@@ -83,7 +83,7 @@ mod in_a_file {
     }
 
     impl Bench for SqliteBench {
-        fn open(&self, app: &str) -> Arc<dyn Store> {
+        fn open_marks(&self, app: &str) -> Arc<dyn MarkStore> {
             Arc::new(SqliteStore::open(self.path(), Access::Create, app).expect("open"))
         }
 
@@ -372,7 +372,7 @@ mod in_a_table {
     }
 
     impl Bench for DynamodbBench {
-        fn open(&self, app: &str) -> Arc<dyn Store> {
+        fn open_marks(&self, app: &str) -> Arc<dyn MarkStore> {
             let client = self.client.clone();
             Arc::new(DynamodbStore::with_client(TABLE, &self.app(app), client))
         }

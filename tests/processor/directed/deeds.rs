@@ -96,6 +96,7 @@ pub(super) fn asked(call: &Call<'_>) -> Deed {
         Call::Take(..) => Deed::Asked("take"),
         Call::Worker(_) => Deed::Asked("worker"),
         Call::Look => Deed::Asked("look"),
+        Call::Marks(_) => Deed::Asked("marks"),
         Call::Rewind(_) => Deed::Asked("rewind"),
         Call::Forget => Deed::Asked("forget"),
     }

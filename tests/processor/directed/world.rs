@@ -287,6 +287,7 @@ impl World {
             why: None,
             at: 1,
             taken: false,
+            lease: None,
         };
         self.memory.decide(&name(), &of.lane, of.rev, &note).await
     }

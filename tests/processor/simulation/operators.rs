@@ -55,6 +55,7 @@ pub(super) fn decide(shared: &Arc<Shared>, all: bool) {
             why: None,
             at: i64::try_from(now().as_millis()).expect("short"),
             taken: false,
+            lease: None,
         };
         let shared = Arc::clone(shared);
         tokio::spawn(async move {

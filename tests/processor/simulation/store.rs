@@ -134,6 +134,7 @@ impl Seat {
             Err(CommitError::TooLarge { .. }) => count(|c| c.too_large += 1),
             Err(
                 CommitError::NotWritten(_)
+                | CommitError::AlreadyDone(_)
                 | CommitError::OtherContent { .. }
                 | CommitError::Damaged(_),
             ) => {}

@@ -177,6 +177,7 @@ impl Caller {
             effects,
             keep: self.random.one_in(4),
             settled_in: self.random.one_in(4),
+            mark: None,
         };
         self.sent.push(commit.clone());
         commit
