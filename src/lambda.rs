@@ -22,14 +22,20 @@
 //! again.
 
 mod answer;
+mod batch;
 mod delivery;
 mod event;
+mod invocation;
 mod kafka;
 mod kinesis;
+mod marks;
+mod merge;
 #[cfg(test)]
 mod sample;
 mod sqs;
+mod standing;
 
 pub use answer::{Answer, Failures};
 pub use delivery::{Batches, Delivered, Delivery, Entry, Handed, NotUnpacked, Unpacked, Window};
 pub use event::{Event, EventError, EventKind, Place, decode};
+pub use invocation::{Function, InvocationError, Invoked};

@@ -174,7 +174,12 @@ fn push_sequence<'p>(out: &mut Vec<u8>, before: &str, position: &'p Position) ->
     push_varint(out, digits.len() as u64);
     push_varint(out, shared as u64);
     let digit = |byte: &u8| byte.wrapping_sub(b'0') & 0xf;
-    for pair in digits.as_bytes().get(shared..).unwrap_or_default().chunks(2) {
+    for pair in digits
+        .as_bytes()
+        .get(shared..)
+        .unwrap_or_default()
+        .chunks(2)
+    {
         let (high, low) = (pair.first().map_or(0, digit), pair.get(1).map_or(0, digit));
         out.push(high << 4 | low);
     }
@@ -208,7 +213,11 @@ fn take_sequence(rest: &mut &[u8], digits: &mut String) -> Option<Position> {
     *rest = left;
     for index in 0..own {
         let byte = packed.get(index / 2)?;
-        let digit = if index % 2 == 0 { byte >> 4 } else { byte & 0xf };
+        let digit = if index % 2 == 0 {
+            byte >> 4
+        } else {
+            byte & 0xf
+        };
         digits.push(char::from_digit(digit.into(), 10)?);
     }
     let sub = take_varint(rest)?.checked_sub(1);

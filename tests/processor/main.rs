@@ -17,6 +17,8 @@ mod gaps;
 mod group;
 #[cfg(all(feature = "kafka", feature = "local"))]
 mod kafka_source;
+#[cfg(feature = "lambda")]
+mod lambda;
 #[cfg(feature = "local")]
 mod local_log;
 mod memory_store;

@@ -1,0 +1,274 @@
+//! One invocation: assign, push the batch, run to the end, answer. The same processor as everywhere.
+
+use super::{
+    Answer, Delivered, Delivery, EventKind,
+    batch::BatchSource,
+    marks::{Invocation, Marked},
+    standing::Batch,
+};
+use crate::{
+    handler::{DeadLetter, Target},
+    history::History,
+    position::Position,
+    processor::{Clock, Outcome, Parts, Processor, Report, Settings, Stop, Watch},
+    record::{LaneKey, LaneOrder, NoKey, NoKeyError, OrderBy},
+    source::Source,
+    store::{MarkStore, WorkerId},
+};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+/// How long marks are kept beyond the time that their source keeps a record.
+const MARKS_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What all invocations of a function have in common.
+pub struct Function {
+    /// What the configuration says; the cap is still the whole function's.
+    pub settings: Settings,
+    /// Invocations of it that may run at once: each has its part of the cap.
+    pub concurrency: u32,
+    /// The mapping looks for what an answer names.
+    pub reports_failures: bool,
+    /// Nothing starts that could end later than this before the deadline.
+    pub margin: Duration,
+    /// How long its source may deliver a record again.
+    pub retention: Duration,
+    /// Where marks and lanes are.
+    pub store: Arc<dyn MarkStore>,
+    /// Where records go.
+    pub target: Arc<dyn Target>,
+    /// Where records go that failed for good; required where `failure.then` is `dead-letter`.
+    pub dead_letter: Option<Arc<dyn DeadLetter>>,
+    /// Where facts go.
+    pub history: Arc<dyn History>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why an invocation fails before anything of it starts.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum InvocationError {
+    /// There is not even the time for one try.
+    #[error(
+        "the invocation has {left:?} left, and one try may take {timeout:?} (`failure.timeout`) with {margin:?} (`lambda.margin`) behind it: nothing can start; give the function more time, or `failure.timeout` less"
+    )]
+    TooShort {
+        /// Until the deadline.
+        left: Duration,
+        /// One try.
+        timeout: Duration,
+        /// Behind it.
+        margin: Duration,
+    },
+    /// A part of the cap would be none.
+    #[error(
+        "`cap` is {cap} and `lambda.concurrency` is {concurrency}: each invocation at once needs one at least"
+    )]
+    NoCap {
+        /// Of the function.
+        cap: u32,
+        /// Invocations at once.
+        concurrency: u32,
+    },
+    /// Records without key are refused.
+    #[error("partition `{partition}`: {error}")]
+    NoKey {
+        /// Where.
+        partition: String,
+        /// Which one.
+        error: NoKeyError,
+    },
+}
+
+/// How an invocation went.
+#[derive(Debug)]
+pub struct Invoked {
+    /// What the mapping is told.
+    pub answer: Answer,
+    /// What was done; of nothing where nothing began.
+    pub report: Option<Report>,
+}
+
+impl Function {
+    /// Runs what an invocation delivered, of the source of this name, until all of it is settled, or
+    /// waits for a decision, or `left` is over, which is counted from now.
+    ///
+    /// # Errors
+    /// When nothing can start.
+    pub async fn invoke(
+        &self,
+        source: &Arc<str>,
+        delivery: Arc<Delivery>,
+        left: Duration,
+    ) -> Result<Invoked, InvocationError> {
+        let settings = self.settings_within(left)?;
+        let starts_for = left.saturating_sub(self.margin + settings.timeout);
+        let order = order_of(delivery.kind, settings.order);
+        let invocation = self.invocation(&settings, left);
+        let batches = batches(&delivery, source, order)?;
+        let (wall, clock) = (Arc::clone(&self.clock), Arc::clone(&self.clock));
+        let marked = Arc::new(Marked::new(
+            Arc::clone(&self.store),
+            invocation.clone(),
+            Arc::new(move || wall.wall_millis()),
+            batches,
+        ));
+        let handed: Box<dyn Source> = Box::new(BatchSource {
+            name: Arc::clone(source),
+            delivery: Arc::clone(&delivery),
+            marked: Arc::clone(&marked),
+            order,
+        });
+        let watch = Arc::new(Watch::new(clock, settings.cap));
+        let processor = Processor::new(Parts {
+            worker: invocation.worker,
+            settings,
+            store: Arc::clone(&marked) as Arc<dyn crate::store::Store>,
+            target: Arc::clone(&self.target),
+            history: Arc::clone(&self.history),
+            dead_letter: self.dead_letter.clone(),
+            sources: vec![(Arc::clone(source), handed)],
+            clock: Arc::clone(&self.clock),
+        });
+        let (stop, stops) = mpsc::unbounded_channel();
+        let guard = async {
+            tokio::time::sleep(starts_for).await;
+            // A loop that has ended needs no word any more.
+            let _ = stop.send(Stop::Drain);
+            std::future::pending().await
+        };
+        let driven = processor.watched_by(Arc::clone(&watch)).drive(stops);
+        let (report, outcome) = tokio::select! { biased;
+            ended = driven => ended,
+            never = guard => never,
+        };
+        let is_sick = watch.vitals().sick_since.is_some();
+        let answer = self.answer(source, &delivery, &marked, (&report, &outcome, is_sick));
+        Ok(Invoked {
+            answer: answer.await,
+            report: Some(report),
+        })
+    }
+
+    fn settings_within(&self, left: Duration) -> Result<Settings, InvocationError> {
+        let (cap, concurrency) = (self.settings.cap, self.concurrency.max(1));
+        let timeout = self.settings.timeout;
+        if cap < concurrency {
+            return Err(InvocationError::NoCap { cap, concurrency });
+        }
+        if left < timeout + self.margin {
+            let margin = self.margin;
+            return Err(InvocationError::TooShort {
+                left,
+                timeout,
+                margin,
+            });
+        }
+        Ok(Settings {
+            cap: cap / concurrency,
+            until_idle: true,
+            // Arrivals always join a chain that stands: another invocation may have it.
+            cut_at: 0,
+            // What is out ends with its time; the rest of the margin is for the answer.
+            drain: timeout + self.margin / 2,
+            seed: Uuid::new_v4().as_u64_pair().0,
+            ..self.settings.clone()
+        })
+    }
+
+    fn invocation(&self, settings: &Settings, left: Duration) -> Invocation {
+        let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let begun = self.clock.wall_millis();
+        let settle = settings.settle;
+        let settle = settle.unwrap_or_else(|| self.target.settle(settings.timeout));
+        Invocation {
+            worker: WorkerId(Uuid::new_v4()),
+            begun,
+            deadline: begun.saturating_add(millis(left)),
+            settle: millis(settle),
+            expires: begun.saturating_add(millis(self.retention + MARKS_AFTER)),
+            attempts_max: settings.failure.attempts_max,
+        }
+    }
+
+    async fn answer(
+        &self,
+        source: &Arc<str>,
+        delivery: &Delivery,
+        marked: &Marked,
+        (report, outcome, is_sick): (&Report, &Outcome, bool),
+    ) -> Answer {
+        if let Outcome::Source(error) = outcome {
+            return Answer::Fail(error.to_string());
+        }
+        if let Outcome::Store(what) = outcome {
+            return Answer::Fail(what.clone());
+        }
+        let (mut open, mut claimed) = (BTreeSet::new(), false);
+        for delivered in &delivery.partitions {
+            let name = delivered.full_name(source);
+            claimed |= marked.is_claimed(&name).await;
+            let unfinished = marked.unfinished(&name).await;
+            open.extend(
+                unfinished
+                    .into_iter()
+                    .map(|p| (delivered.name().clone(), p)),
+            );
+        }
+        if !claimed {
+            return Answer::Fail(format!(
+                "{} could not be read or written in time: nothing of the batch has started",
+                self.store.describe()
+            ));
+        }
+        // A mapping backs off from a function that fails, and not from one that names records.
+        if is_sick && report.done == 0 && !open.is_empty() {
+            return Answer::Fail(format!(
+                "the target fails every try, and none of the {} records of the batch is done: all of it is to come again later",
+                delivery.entries()
+            ));
+        }
+        let is_open = |delivered: &Delivered, position: &Position| {
+            open.contains(&(delivered.name().clone(), position.clone()))
+        };
+        delivery.failures(is_open).answer(self.reports_failures)
+    }
+}
+
+/// A standard queue promises no order: each of its messages is a lane.
+fn order_of(kind: EventKind, order: LaneOrder) -> LaneOrder {
+    if kind.is_ordered() {
+        return order;
+    }
+    LaneOrder {
+        by: OrderBy::Key,
+        no_key: NoKey::Each,
+    }
+}
+
+fn batches(
+    delivery: &Delivery,
+    source: &Arc<str>,
+    order: LaneOrder,
+) -> Result<Vec<Batch>, InvocationError> {
+    let of = |delivered: &Delivered| {
+        let partition = delivered.full_name(source);
+        let lane = |entry: super::Entry<'_>| -> Result<LaneKey, InvocationError> {
+            let lane = order.lane(entry.key(), entry.position());
+            lane.map_err(|error| InvocationError::NoKey {
+                partition: partition.to_string(),
+                error,
+            })
+        };
+        let entries = delivered.entries();
+        Ok(Batch {
+            positions: delivered.entries().map(|e| e.position().clone()).collect(),
+            lanes: entries.map(lane).collect::<Result<_, _>>()?,
+            is_queue: matches!(delivery.kind, EventKind::Sqs | EventKind::SqsFifo),
+            is_first: delivered.entries().all(|entry| entry.receives() == Some(1)),
+            partition: partition.clone(),
+        })
+    };
+    delivery.partitions.iter().map(of).collect()
+}

@@ -1,0 +1,486 @@
+//! The store of one invocation: behind a mapping nobody claims a partition, and what the processor takes
+//! for its checkpoint is put together out of marks, and goes into the invocation's own.
+//!
+//! The processor drives it as any other store. A claim begins the mark and reads those of batches that
+//! overlap: what they call done is settled, and failed tries add up. A commit says what of the batch is
+//! settled now. Lane items are shared with other invocations ([`super::merge`]).
+
+use super::{
+    merge::Merged,
+    standing::{Batch, Standing},
+};
+use crate::{
+    position::Position,
+    record::{Assignment, LaneKey, PartitionName, Record},
+    store::{
+        AsRead, Claimed, Commit, CommitBounds, CommitError, Committed, Consumed, DecideError,
+        DecisionNote, Fence, HistoryItem, LaneItem, Lease, MarkStore, Ownership, Repeats, Rewind,
+        RewindError, Store, StoreError, TooLarge, WorkerId, WorkerItem,
+    },
+};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, join_all, try_join3},
+};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::sync::Mutex;
+
+/// How often a commit is put together anew, since other invocations changed its lanes.
+const ROUNDS: u32 = 8;
+/// Of what is never to happen within an invocation.
+const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// An invocation, as its marks name it.
+#[derive(Clone, Debug)]
+pub(super) struct Invocation {
+    /// Unlike any other, also of a request that comes again.
+    pub(super) worker: WorkerId,
+    /// Milliseconds since 1970.
+    pub(super) begun: i64,
+    /// Milliseconds since 1970: its process may be ended from then on.
+    pub(super) deadline: i64,
+    /// Milliseconds that a remote may still work on what was begun.
+    pub(super) settle: i64,
+    /// Milliseconds since 1970: no batch of today comes again from then on.
+    pub(super) expires: i64,
+    /// `failure.attempts`.
+    pub(super) attempts_max: u32,
+}
+
+impl Invocation {
+    pub(super) fn lease(&self) -> Lease {
+        Lease {
+            holder: self.worker.to_string(),
+            until: self.deadline.saturating_add(self.settle),
+        }
+    }
+
+    /// Its ownership number: what is written under it is told from what another invocation writes.
+    pub(super) fn epoch(&self) -> u64 {
+        let begun = u64::try_from(self.begun).unwrap_or(0) & ((1 << 42) - 1);
+        begun << 20 | (self.worker.0.as_u64_pair().1 & 0xf_ffff)
+    }
+
+    pub(super) fn fence(&self) -> Fence {
+        Fence {
+            worker: self.worker,
+            epoch: self.epoch(),
+        }
+    }
+}
+
+/// Milliseconds since 1970, of the processor's clock.
+type Wall = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// The store of one invocation.
+pub(super) struct Marked {
+    inner: Arc<dyn MarkStore>,
+    invocation: Invocation,
+    wall: Wall,
+    parts: BTreeMap<PartitionName, Mutex<Standing>>,
+}
+
+impl Marked {
+    pub(super) fn new(
+        inner: Arc<dyn MarkStore>,
+        invocation: Invocation,
+        wall: Wall,
+        batches: Vec<Batch>,
+    ) -> Self {
+        let parts = { batches.into_iter() }.map(|batch| {
+            let name = batch.partition.clone();
+            (name, Mutex::new(Standing::new(batch, &invocation)))
+        });
+        Self {
+            parts: parts.collect(),
+            inner,
+            invocation,
+            wall,
+        }
+    }
+
+    fn part(&self, partition: &PartitionName) -> Result<&Mutex<Standing>, StoreError> {
+        self.parts.get(partition).ok_or_else(|| {
+            StoreError::Damaged(format!("{partition}: no record of it was delivered"))
+        })
+    }
+
+    /// Records of a batch that nobody's durable mark calls done, ascending; all of them before the claim.
+    pub(super) async fn unfinished(&self, partition: &PartitionName) -> Vec<Position> {
+        match self.parts.get(partition) {
+            Some(part) => part.lock().await.unfinished(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Whether it is known what is done of the partition.
+    pub(super) async fn is_claimed(&self, partition: &PartitionName) -> bool {
+        match self.parts.get(partition) {
+            Some(part) => part.lock().await.is_claimed(),
+            None => false,
+        }
+    }
+
+    /// Nothing of the partition will come up to here but what is in the batch, as far as its lanes ask.
+    pub(super) async fn passed_over(&self, partition: &PartitionName) -> Option<Position> {
+        let part = self.parts.get(partition)?;
+        Some(part.lock().await.passed_over().clone())
+    }
+
+    async fn begin(&self, partition: &PartitionName) -> Result<Claimed, StoreError> {
+        let mut standing = self.part(partition)?.lock().await;
+        let first = standing.first_commit(&self.invocation);
+        let (from, to) = standing.ends();
+        let began = async {
+            let one = match &first {
+                Some(first) => self.inner.commit(std::slice::from_ref(first)).await,
+                None => return Ok(()),
+            };
+            match one.into_iter().next() {
+                Some(Ok(_)) => Ok(()),
+                Some(Err(CommitError::Damaged(why))) => Err(StoreError::Damaged(why)),
+                Some(Err(error)) => Err(StoreError::OutOfReach(error.to_string())),
+                None => Err(StoreError::OutOfReach("no answer".to_owned())),
+            }
+        };
+        let marks = async {
+            match standing.may_have_marks() {
+                true => self.inner.marks(partition, &from, &to).await,
+                false => Ok(Vec::new()),
+            }
+        };
+        let items = self.inner.lane_items(partition);
+        let ((), marks, items) = try_join3(began, marks, items).await?;
+        Ok(standing.claimed(&self.invocation, &marks, items, (self.wall)()))
+    }
+
+    /// The chain's next record behind a position, where the chain is longer than the processor knows.
+    async fn next_of_chain(
+        &self,
+        standing: &Standing,
+        change: &crate::store::LaneChange,
+    ) -> Result<Option<Position>, CommitError> {
+        let Some(after) = standing.grown(change) else {
+            return Ok(None);
+        };
+        let assignment = Arc::new(standing.assignment(&self.invocation));
+        let found = self
+            .inner
+            .chain(&assignment, &change.lane, Some(&after), 1, 0);
+        let found = found
+            .await
+            .map_err(|error| CommitError::NotWritten(error.to_string()))?;
+        Ok(found.first().map(|record| record.position().clone()))
+    }
+
+    /// What of the processor's commit is written, and which of its lanes that is.
+    async fn merged(
+        &self,
+        standing: &Standing,
+        commit: &Commit,
+    ) -> Result<(Vec<crate::store::LaneChange>, Vec<usize>), CommitError> {
+        let (mut lanes, mut of) = (Vec::new(), Vec::new());
+        let lease = self.invocation.lease();
+        for (index, change) in commit.lanes.iter().enumerate() {
+            let next = self.next_of_chain(standing, change).await?;
+            let sides = standing.sides(change, next.as_ref(), &lease, (self.wall)());
+            match sides.merge() {
+                Ok(Merged::Write(change)) => {
+                    lanes.push(*change);
+                    of.push(index);
+                }
+                Ok(Merged::Nothing) => {}
+                Err(error) => return Err(CommitError::NotWritten(error.to_string())),
+            }
+        }
+        Ok((lanes, of))
+    }
+
+    async fn commit_one(&self, commit: &Commit) -> Result<Committed, CommitError> {
+        let part = self.part(&commit.partition);
+        let part = part.map_err(|error| CommitError::Damaged(error.to_string()))?;
+        let mut standing = part.lock().await;
+        let mut effects: Vec<usize> = (0..commit.effects.len()).collect();
+        let mut spare = 0;
+        for round in 0..ROUNDS {
+            let (built, of) = match standing.sent(commit.content) {
+                // What became of it is not known: nothing else may be sent before.
+                Some(sent) => sent,
+                None => {
+                    let (lanes, of) = self.merged(&standing, commit).await?;
+                    let mut built = standing.build(commit, lanes, (&effects, spare));
+                    built.content[15] ^= u8::try_from(round).unwrap_or(u8::MAX);
+                    (built, of)
+                }
+            };
+            if standing.leaves_nothing(&built) {
+                if standing.is_written() {
+                    let gone = self.inner.unmark(&commit.partition, standing.mark()).await;
+                    gone.map_err(|error| CommitError::NotWritten(error.to_string()))?;
+                }
+                standing.durable(commit, &built);
+                return Ok(Committed::default());
+            }
+            standing.sending(commit.content, &built, &of);
+            let outcome = self.inner.commit(std::slice::from_ref(&built)).await;
+            let outcome = outcome.into_iter().next();
+            let outcome =
+                outcome.unwrap_or_else(|| Err(CommitError::Unknown("no answer".to_owned())));
+            if !matches!(outcome, Err(CommitError::Unknown(_))) {
+                standing.answered();
+            }
+            match outcome {
+                Ok(committed) => {
+                    standing.durable(commit, &built);
+                    return Ok(committed);
+                }
+                Err(CommitError::LaneMoved(_)) => {
+                    let items = self.inner.lane_items(&commit.partition).await;
+                    let items = items.map_err(|e| CommitError::NotWritten(e.to_string()))?;
+                    standing.read(items);
+                }
+                // Another invocation has applied them.
+                Err(CommitError::AlreadyDone(done)) => {
+                    let mut index = 0;
+                    effects.retain(|_| {
+                        index += 1;
+                        !done.contains(&(index - 1))
+                    });
+                }
+                Err(CommitError::TooLarge {
+                    what: TooLarge::Checkpoint,
+                    bytes,
+                    max,
+                }) => spare += bytes.saturating_sub(max).max(1),
+                Err(error) => return Err(told(error, &of, &effects)),
+            }
+        }
+        let why = "other invocations changed its lanes each time";
+        Err(CommitError::NotWritten(why.to_owned()))
+    }
+
+    async fn end(&self, partition: &PartitionName) -> Result<(), StoreError> {
+        let mut standing = self.part(partition)?.lock().await;
+        for _ in 0..ROUNDS {
+            let Some(last) = standing.last_commit(&self.invocation) else {
+                return Ok(());
+            };
+            if standing.says_nothing() && last.lanes.is_empty() {
+                return match standing.is_written() {
+                    true => self.inner.unmark(partition, standing.mark()).await,
+                    false => Ok(()),
+                };
+            }
+            let outcome = self.inner.commit(std::slice::from_ref(&last)).await;
+            match outcome.into_iter().next() {
+                Some(Ok(_)) => return Ok(()),
+                Some(Err(CommitError::LaneMoved(_))) => {
+                    standing.read(self.inner.lane_items(partition).await?);
+                }
+                Some(Err(error)) => return Err(StoreError::OutOfReach(error.to_string())),
+                None => return Err(StoreError::OutOfReach("no answer".to_owned())),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An error of what was written, as one of what the processor sent.
+fn told(error: CommitError, lanes: &[usize], effects: &[usize]) -> CommitError {
+    let lane = |index: usize| lanes.get(index).copied().unwrap_or(index);
+    let effect = |index: usize| effects.get(index).copied().unwrap_or(index);
+    match error {
+        CommitError::EffectsRefused(refused) => CommitError::EffectsRefused(
+            { refused.into_iter() }
+                .map(|(index, why)| (effect(index), why))
+                .collect(),
+        ),
+        CommitError::Apart(apart) => CommitError::Apart(apart.into_iter().map(effect).collect()),
+        CommitError::TooLarge { what, bytes, max } => CommitError::TooLarge {
+            what: match what {
+                TooLarge::Checkpoint => TooLarge::Checkpoint,
+                TooLarge::Lane(index) => TooLarge::Lane(lane(index)),
+                TooLarge::Effects(index) => TooLarge::Effects(effect(index)),
+            },
+            bytes,
+            max,
+        },
+        error @ (CommitError::Fenced { .. }
+        | CommitError::AlreadyDone(_)
+        | CommitError::LaneMoved(_)
+        | CommitError::NotWritten(_)
+        | CommitError::Unknown(_)
+        | CommitError::OtherContent { .. }
+        | CommitError::Damaged(_)) => error,
+    }
+}
+
+impl Store for Marked {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+
+    fn shares_commits(&self) -> bool {
+        self.inner.shares_commits()
+    }
+
+    /// Each record with effects takes an item more.
+    fn bounds(&self) -> CommitBounds {
+        let bounds = self.inner.bounds();
+        CommitBounds {
+            items: bounds.items / 2,
+            ..bounds
+        }
+    }
+
+    fn consumed(&self) -> Consumed {
+        self.inner.consumed()
+    }
+
+    fn repeats(&self) -> Repeats {
+        self.inner.repeats()
+    }
+
+    fn claim<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+        _: WorkerId,
+    ) -> BoxFuture<'a, Result<Claimed, StoreError>> {
+        Box::pin(self.begin(partition))
+    }
+
+    /// What nobody can take away needs no proof.
+    fn ownership<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+    ) -> BoxFuture<'a, Result<Option<Ownership>, StoreError>> {
+        Box::pin(async move {
+            let standing = self.part(partition)?.lock().await;
+            Ok(Some(standing.ownership(&self.invocation)))
+        })
+    }
+
+    fn commit<'a>(
+        &'a self,
+        commits: &'a [Commit],
+    ) -> BoxFuture<'a, Vec<Result<Committed, CommitError>>> {
+        Box::pin(join_all(commits.iter().map(|one| self.commit_one(one))))
+    }
+
+    fn release<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+        _: Fence,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.end(partition))
+    }
+
+    fn lanes<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+    ) -> BoxFuture<'a, Result<Vec<LaneItem>, StoreError>> {
+        Box::pin(async move {
+            let items = self.inner.lane_items(partition).await?;
+            let mut standing = self.part(partition)?.lock().await;
+            standing.read(items);
+            Ok(standing.shown(&self.invocation.lease(), (self.wall)()))
+        })
+    }
+
+    fn chain<'a>(
+        &'a self,
+        assignment: &'a Arc<Assignment>,
+        lane: &'a LaneKey,
+        after: Option<&'a Position>,
+        records_max: usize,
+        bytes_max: u64,
+    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
+        let store = &self.inner;
+        store.chain(assignment, lane, after, records_max, bytes_max)
+    }
+
+    fn decide<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+        lane: &'a LaneKey,
+        rev: u64,
+        decision: &'a DecisionNote,
+    ) -> BoxFuture<'a, Result<u64, DecideError>> {
+        self.inner.decide(partition, lane, rev, decision)
+    }
+
+    fn take<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+        _: Fence,
+        lane: &'a LaneKey,
+        _: u64,
+    ) -> BoxFuture<'a, Result<LaneItem, DecideError>> {
+        Box::pin(async move {
+            let mut standing = self.part(partition)?.lock().await;
+            let (lease, now) = (self.invocation.lease(), (self.wall)());
+            let rev = standing.rev(lane);
+            let had = self.inner.lease(partition, lane, rev, &lease, now).await?;
+            Ok(standing.leased(had))
+        })
+    }
+
+    fn rewind<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+        _: AsRead,
+        _: &'a Rewind,
+    ) -> BoxFuture<'a, Result<Ownership, RewindError>> {
+        let what = format!("{partition}: its mapping says what is delivered: use `recover`");
+        async { Err(RewindError::Store(StoreError::Damaged(what))) }.boxed()
+    }
+
+    fn partitions(&self) -> BoxFuture<'_, Result<Vec<PartitionName>, StoreError>> {
+        self.inner.partitions()
+    }
+
+    fn beats_every(&self) -> Duration {
+        NEVER
+    }
+
+    /// An invocation is no worker that `status` would find a minute later.
+    fn beat<'a>(&'a self, _: &'a WorkerItem) -> BoxFuture<'a, Result<(), StoreError>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn leave(&self, _: WorkerId) -> BoxFuture<'_, Result<(), StoreError>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn workers(&self) -> BoxFuture<'_, Result<Vec<WorkerItem>, StoreError>> {
+        self.inner.workers()
+    }
+
+    fn value<'a>(
+        &'a self,
+        table: &'a str,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<serde_json::Value>, StoreError>> {
+        self.inner.value(table, key)
+    }
+
+    fn values<'a>(
+        &'a self,
+        table: &'a str,
+        after: Option<&'a str>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, serde_json::Value)>, StoreError>> {
+        self.inner.values(table, after, max)
+    }
+
+    fn history<'a>(
+        &'a self,
+        partition: &'a PartitionName,
+    ) -> BoxFuture<'a, Result<Vec<HistoryItem>, StoreError>> {
+        self.inner.history(partition)
+    }
+
+    fn forget(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.forget()
+    }
+}

@@ -1,0 +1,352 @@
+//! What a change of a lane, as the processor of one invocation sees it, is to write over the lane's item
+//! as it stands: other invocations write it too.
+//!
+//! The processor knows an item as it was *shown* to it and makes it another; the store has an *actual*
+//! one. Whatever was appended or decided meanwhile stays; what the processor wants and may not have any
+//! more is refused, and its records stay unfinished.
+
+use crate::{
+    position::Position,
+    store::{DecisionNote, LaneChange, LaneItem, LaneState, Lease, Verb},
+};
+
+/// Why nothing can be written that would keep the lane's order.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("lane `{lane}` is {found} by another invocation: its records of this one stay unfinished")]
+pub(super) struct Overtaken {
+    lane: String,
+    found: &'static str,
+}
+
+/// What of a change is to be written.
+#[derive(Clone, Debug)]
+pub(super) enum Merged {
+    /// This.
+    Write(Box<LaneChange>),
+    /// Nothing: the store has it already, or it need not know.
+    Nothing,
+}
+
+/// Both sides of a change.
+pub(super) struct Sides<'a> {
+    /// The item as the processor knows it.
+    pub(super) shown: Option<&'a LaneItem>,
+    /// What it wants.
+    pub(super) change: &'a LaneChange,
+    /// The item in the store.
+    pub(super) actual: Option<&'a LaneItem>,
+    /// The chain's next record behind what passes, where the chain is longer than the processor knows.
+    pub(super) next: Option<&'a Position>,
+    /// What this invocation may have of a decision.
+    pub(super) lease: &'a Lease,
+    /// Milliseconds since 1970.
+    pub(super) now: i64,
+}
+
+impl LaneItem {
+    /// Whether this invocation acts on the item's decision.
+    fn is_leased_by(&self, lease: &Lease) -> bool {
+        let held = self.decision.as_ref().and_then(|d| d.lease.as_ref());
+        held.is_some_and(|held| held.holder == lease.holder)
+    }
+}
+
+impl Sides<'_> {
+    pub(super) fn merge(&self) -> Result<Merged, Overtaken> {
+        match (self.shown, &self.change.item) {
+            (None, None) => Ok(Merged::Nothing),
+            (Some(shown), None) if shown.state == LaneState::Stopped => self.reopened(),
+            (Some(_), None) => self.emptied(),
+            (shown, Some(wanted)) => match (shown.map(|item| item.state), wanted.state) {
+                (None | Some(LaneState::Live), LaneState::Stopped) => self.stopped(wanted),
+                (Some(_), LaneState::Stopped) => self.restated(wanted),
+                (
+                    None | Some(LaneState::Live | LaneState::Stopped),
+                    LaneState::Parked | LaneState::Draining,
+                ) => self.parked(wanted),
+                (
+                    Some(LaneState::Parked | LaneState::Draining),
+                    LaneState::Parked | LaneState::Draining,
+                ) => self.moved(wanted),
+                (_, LaneState::Live) => Ok(Merged::Nothing),
+            },
+        }
+    }
+
+    fn overtaken(&self) -> Overtaken {
+        Overtaken {
+            lane: self.change.lane.to_string(),
+            found: match self.actual.map(|item| item.state) {
+                None | Some(LaneState::Live) => "live again",
+                Some(LaneState::Stopped) => "stopped",
+                Some(LaneState::Parked | LaneState::Draining) => "parked, or drained,",
+            },
+        }
+    }
+
+    /// The change with the item that is to be, on what stands.
+    fn write(&self, item: LaneItem) -> Merged {
+        let expected = { self.actual }.map(|actual| (actual.rev, actual.tail.clone()));
+        Merged::Write(Box::new(LaneChange {
+            lane: self.change.lane.clone(),
+            expected,
+            item: Some(item),
+            append: Vec::new(),
+            passed: None,
+        }))
+    }
+
+    fn rev(&self, wanted: u64) -> u64 {
+        self.actual
+            .map_or(wanted, |actual| actual.rev.saturating_add(1))
+    }
+
+    /// Where the chain that the lane had ends: what is not behind it has passed.
+    fn former_tail(&self) -> Option<&Position> {
+        self.actual.and_then(|actual| actual.tail.as_ref())
+    }
+
+    /// A head failed for good and the lane stops.
+    fn stopped(&self, wanted: &LaneItem) -> Result<Merged, Overtaken> {
+        match self.actual.map(|item| item.state) {
+            None | Some(LaneState::Live) => {
+                if self.former_tail().is_some_and(|tail| wanted.head <= *tail) {
+                    return Ok(Merged::Nothing);
+                }
+                let mut item = wanted.clone();
+                item.rev = self.rev(wanted.rev);
+                item.tail = self.former_tail().cloned();
+                if let Some(decision) = &mut item.decision {
+                    decision.lease = Some(self.lease.clone());
+                }
+                Ok(self.write(item))
+            }
+            // It stands by another's word: held here all the same.
+            Some(LaneState::Stopped | LaneState::Parked | LaneState::Draining) => {
+                Ok(Merged::Nothing)
+            }
+        }
+    }
+
+    /// A stopped lane stays so, with another decision or none.
+    fn restated(&self, wanted: &LaneItem) -> Result<Merged, Overtaken> {
+        let Some(actual) = self.actual.filter(|item| item.is_leased_by(self.lease)) else {
+            return Err(self.overtaken());
+        };
+        let mut item = actual.clone();
+        item.rev = self.rev(wanted.rev);
+        item.last_error.clone_from(&wanted.last_error);
+        item.attempts = wanted.attempts;
+        item.decision = wanted.decision.clone().map(|decision| DecisionNote {
+            lease: Some(self.lease.clone()),
+            ..decision
+        });
+        Ok(self.write(item))
+    }
+
+    /// A stopped lane goes on: its head is tried again, or passed.
+    fn reopened(&self) -> Result<Merged, Overtaken> {
+        match self.actual {
+            Some(actual)
+                if actual.state == LaneState::Stopped && actual.is_leased_by(self.lease) =>
+            {
+                Ok(self.write(self.live(actual)))
+            }
+            Some(_) | None => Err(self.overtaken()),
+        }
+    }
+
+    fn live(&self, actual: &LaneItem) -> LaneItem {
+        LaneItem {
+            state: LaneState::Live,
+            record: None,
+            cut: None,
+            count: 0,
+            bytes: 0,
+            rev: actual.rev.saturating_add(1),
+            since: self.now,
+            decision: None,
+            ..actual.clone()
+        }
+    }
+
+    /// A lane parks: its head failed for good, or an operator said so.
+    fn parked(&self, wanted: &LaneItem) -> Result<Merged, Overtaken> {
+        let state = self.actual.map(|item| item.state);
+        match state {
+            None | Some(LaneState::Live) => {}
+            Some(LaneState::Stopped) => {
+                if !{ self.actual }.is_some_and(|item| item.is_leased_by(self.lease)) {
+                    return Err(self.overtaken());
+                }
+            }
+            Some(LaneState::Parked | LaneState::Draining) => return Ok(self.joined(None)),
+        }
+        let append = self.behind(self.former_tail());
+        let (Some(first), Some(last)) = (append.first(), append.last()) else {
+            return Ok(Merged::Nothing);
+        };
+        let mut item = wanted.clone();
+        item.rev = self.rev(wanted.rev);
+        item.head = first.position().clone();
+        item.tail = Some(last.position().clone());
+        item.count = append.len() as u64;
+        item.bytes = append.iter().map(|record| record.bytes() as u64).sum();
+        item.decision = None;
+        Ok(self.with(self.write(item), append, None))
+    }
+
+    /// Records of the change that are behind a position.
+    fn behind(&self, tail: Option<&Position>) -> Vec<crate::record::Record> {
+        let append = self.change.append.iter();
+        append
+            .filter(|record| tail.is_none_or(|tail| record.position() > tail))
+            .cloned()
+            .collect()
+    }
+
+    fn with(
+        &self,
+        merged: Merged,
+        append: Vec<crate::record::Record>,
+        passed: Option<Position>,
+    ) -> Merged {
+        match merged {
+            Merged::Write(mut change) => {
+                change.append = append;
+                change.passed = passed;
+                Merged::Write(change)
+            }
+            Merged::Nothing => Merged::Nothing,
+        }
+    }
+
+    /// Records join the chain that stands; those that it covers are in it, or were.
+    fn joined(&self, base: Option<LaneItem>) -> Merged {
+        let Some(actual) = self.actual else {
+            return Merged::Nothing;
+        };
+        let append = self.behind(actual.tail.as_ref());
+        let is_changed = base.is_some();
+        let mut item = base.unwrap_or_else(|| actual.clone());
+        match append.last() {
+            None if !is_changed => return Merged::Nothing,
+            None => {}
+            Some(last) => {
+                item.tail = Some(last.position().clone());
+                item.count += append.len() as u64;
+                item.bytes += append.iter().map(|r| r.bytes() as u64).sum::<u64>();
+            }
+        }
+        self.with(self.write(item), append, self.change.passed.clone())
+    }
+
+    /// A chain goes on: records join it, its head passes, a record of it failed for good.
+    fn moved(&self, wanted: &LaneItem) -> Result<Merged, Overtaken> {
+        let Some(shown) = self.shown else {
+            return Err(self.overtaken());
+        };
+        // That nothing more may join a chain is not for one invocation to say: it stays parked, and the
+        // decision stands until the chain is empty.
+        let is_cut = wanted.state == LaneState::Draining;
+        let decides = !is_cut && wanted.decision != shown.decision;
+        let acts = self.change.passed.is_some() || decides;
+        let actual = match self.actual {
+            Some(actual) if matches!(actual.state, LaneState::Parked | LaneState::Draining) => {
+                actual
+            }
+            None | Some(_) if acts => return Err(self.overtaken()),
+            None | Some(_) if self.change.append.is_empty() => return Ok(Merged::Nothing),
+            None | Some(_) => return self.parked_behind_a_release(wanted),
+        };
+        if !acts {
+            return Ok(self.joined(None));
+        }
+        if !actual.is_leased_by(self.lease) {
+            return Err(self.overtaken());
+        }
+        let mut item = actual.clone();
+        let passed = { shown.count + self.change.append.len() as u64 }.saturating_sub(wanted.count);
+        item.count = actual.count.saturating_sub(passed);
+        let bytes = shown.bytes
+            + self
+                .change
+                .append
+                .iter()
+                .map(|r| r.bytes() as u64)
+                .sum::<u64>();
+        item.bytes = actual
+            .bytes
+            .saturating_sub(bytes.saturating_sub(wanted.bytes));
+        if wanted.head != shown.head || wanted.count > 0 {
+            item.head = wanted.head.clone();
+        }
+        if wanted.count == 0
+            && let Some(next) = self.next
+        {
+            item.head = next.clone();
+        }
+        item.first_error.clone_from(&wanted.first_error);
+        item.last_error.clone_from(&wanted.last_error);
+        item.attempts = wanted.attempts;
+        item.since = wanted.since;
+        if decides && wanted.decision.is_none() {
+            item.decision = None;
+            item.rev = self.rev(wanted.rev);
+        }
+        Ok(self.joined(Some(item)))
+    }
+
+    /// Records for a chain that was released and drained meanwhile: they are a chain of their own, and
+    /// go on as it did.
+    fn parked_behind_a_release(&self, wanted: &LaneItem) -> Result<Merged, Overtaken> {
+        let merged = self.parked(wanted)?;
+        Ok(match merged {
+            Merged::Write(mut change) => {
+                if let Some(item) = &mut change.item {
+                    item.decision = Some(DecisionNote {
+                        verb: Verb::Release,
+                        by: "lanekeeper".to_owned(),
+                        why: Some("its lane was released while it arrived".to_owned()),
+                        at: self.now,
+                        taken: false,
+                        lease: None,
+                    });
+                }
+                Merged::Write(change)
+            }
+            Merged::Nothing => Merged::Nothing,
+        })
+    }
+
+    /// The processor has run the chain to its end, as far as it knows it.
+    fn emptied(&self) -> Result<Merged, Overtaken> {
+        let Some(actual) = self.actual.filter(|item| item.is_leased_by(self.lease)) else {
+            return Err(self.overtaken());
+        };
+        let passed = { self.shown }.and_then(|shown| shown.tail.clone());
+        let item = match self.next {
+            None => self.live(actual),
+            // It has grown: whoever acts on the decision next goes on there.
+            Some(next) => {
+                let known = { self.shown }.map_or((0, 0), |shown| (shown.count, shown.bytes));
+                LaneItem {
+                    head: next.clone(),
+                    count: actual.count.saturating_sub(known.0).max(1),
+                    bytes: actual.bytes.saturating_sub(known.1),
+                    attempts: 0,
+                    rev: actual.rev.saturating_add(1),
+                    decision: { actual.decision.clone() }
+                        .filter(|decision| matches!(decision.verb, Verb::Release | Verb::Retry))
+                        .map(|decision| DecisionNote {
+                            taken: false,
+                            lease: None,
+                            ..decision
+                        }),
+                    ..actual.clone()
+                }
+            }
+        };
+        Ok(self.with(self.write(item), Vec::new(), passed))
+    }
+}

@@ -1,0 +1,581 @@
+//! What one invocation knows of one partition: its batch, its mark, what other marks say, and the lanes
+//! that are not live.
+
+use super::{marks::Invocation, merge::Sides};
+use crate::{
+    checkpoint::{Checkpoint, OpenSet},
+    position::Position,
+    processor::CAREFUL_FROM,
+    record::{Assignment, LaneKey, PartitionName},
+    store::{
+        Claimed, Commit, ContentId, DecisionNote, LaneChange, LaneItem, LaneState, Lease, Mark,
+        Ownership, Tried,
+    },
+};
+use partitions::Resume;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// The records of one partition that an invocation was given.
+#[derive(Clone, Debug)]
+pub(super) struct Batch {
+    pub(super) partition: PartitionName,
+    /// Ascending, at least one.
+    pub(super) positions: Vec<Position>,
+    /// Their lanes.
+    pub(super) lanes: Vec<LaneKey>,
+    /// Of a queue: what is answered as done is deleted, and needs no mark.
+    pub(super) is_queue: bool,
+    /// Of a queue: none of it was delivered before.
+    pub(super) is_first: bool,
+}
+
+impl Batch {
+    fn lane_of(&self, position: &Position) -> Option<&LaneKey> {
+        let index = self.positions.binary_search(position).ok()?;
+        self.lanes.get(index)
+    }
+}
+
+/// A commit whose outcome is not known: the processor's content, what was sent, of which of its lanes.
+struct Sent {
+    content: ContentId,
+    commit: Commit,
+    of: Vec<usize>,
+}
+
+/// See the module.
+pub(super) struct Standing {
+    batch: Batch,
+    mark: Mark,
+    /// The last durable commit.
+    number: u64,
+    /// What marks of others call done, of the batch.
+    elsewhere: BTreeSet<Position>,
+    /// Tries of others, by the lane's revision.
+    tried: HashMap<(Position, u64), u32>,
+    /// Heads of stopped lanes that are not in the batch, and that a decision is about.
+    heads: BTreeMap<Position, LaneKey>,
+    /// Lane items as the store has them.
+    actual: BTreeMap<LaneKey, LaneItem>,
+    /// Those that stand, as the processor knows them.
+    shown: BTreeMap<LaneKey, LaneItem>,
+    /// How far their chains have passed by commits of this invocation.
+    passed: BTreeMap<LaneKey, Position>,
+    sent: Option<Sent>,
+    through: Position,
+    checkpoint: Option<Checkpoint>,
+    unclean_claims: u32,
+}
+
+/// Whether the lane's records wait.
+fn stands(item: &LaneItem) -> bool {
+    item.state != LaneState::Live
+}
+
+/// An item's decision for an invocation to take; none while another acts on it.
+fn offered(item: &LaneItem, lease: &Lease, now: i64) -> Option<DecisionNote> {
+    let decision = item.decision.as_ref()?;
+    let held = decision.lease.as_ref();
+    let is_free = held.is_none_or(|held| held.holder == lease.holder || held.until <= now);
+    is_free.then(|| DecisionNote {
+        taken: false,
+        lease: None,
+        ..decision.clone()
+    })
+}
+
+impl Standing {
+    pub(super) fn new(batch: Batch, invocation: &Invocation) -> Self {
+        // A batch has a record; were there none, its mark would say nothing.
+        let zero = Position::Offset(0);
+        let first = batch.positions.first().cloned().unwrap_or(zero);
+        let last = { batch.positions.last().cloned() }.unwrap_or_else(|| first.clone());
+        let holder = invocation.worker.to_string();
+        Self {
+            mark: Mark {
+                deadline: invocation.deadline,
+                expires: invocation.expires,
+                ..Mark::begun(&holder, (first, last.clone()), invocation.begun)
+            },
+            batch,
+            number: 0,
+            elsewhere: BTreeSet::new(),
+            tried: HashMap::new(),
+            heads: BTreeMap::new(),
+            actual: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            passed: BTreeMap::new(),
+            sent: None,
+            through: last,
+            checkpoint: None,
+            unclean_claims: 0,
+        }
+    }
+
+    /// First and last position of the batch.
+    pub(super) fn ends(&self) -> (Position, Position) {
+        (self.mark.first.clone(), self.mark.last.clone())
+    }
+
+    pub(super) fn mark(&self) -> &Mark {
+        &self.mark
+    }
+
+    pub(super) fn passed_over(&self) -> &Position {
+        &self.through
+    }
+
+    pub(super) fn assignment(&self, invocation: &Invocation) -> Assignment {
+        Assignment {
+            name: self.batch.partition.clone(),
+            epoch: invocation.epoch(),
+            generation: self.mark.generation,
+        }
+    }
+
+    pub(super) fn unfinished(&self) -> Vec<Position> {
+        let open = self.batch.positions.iter();
+        open.filter(|p| !self.elsewhere.contains(*p) && !self.mark.done.contains(p))
+            .cloned()
+            .collect()
+    }
+
+    fn commit(&self, invocation: &Invocation, number: u64) -> Commit {
+        let (high, _) = invocation.worker.0.as_u64_pair();
+        Commit {
+            partition: self.batch.partition.clone(),
+            fence: invocation.fence(),
+            number,
+            content: uuid::Uuid::from_u64_pair(high, number << 8).into_bytes(),
+            checkpoint: Checkpoint::default(),
+            lanes: Vec::new(),
+            effects: Vec::new(),
+            keep: false,
+            settled_in: false,
+            mark: Some(self.mark.clone()),
+        }
+    }
+
+    /// Says that the invocation has begun; `None`: a queue's mark is written once it has something to say.
+    pub(super) fn first_commit(&self, invocation: &Invocation) -> Option<Commit> {
+        (!self.batch.is_queue).then(|| self.commit(invocation, 1))
+    }
+
+    /// Whether marks of others may say something of the batch.
+    pub(super) fn may_have_marks(&self) -> bool {
+        !(self.batch.is_queue && self.batch.is_first)
+    }
+
+    /// Whether a claim has read what is known.
+    pub(super) fn is_claimed(&self) -> bool {
+        self.checkpoint.is_some()
+    }
+
+    /// Whether a mark of this invocation is in the store.
+    pub(super) fn is_written(&self) -> bool {
+        self.number > 0
+    }
+
+    /// Whether a commit leaves nothing that a mark would have to say: all messages of a queue are about to
+    /// be deleted.
+    pub(super) fn leaves_nothing(&self, built: &Commit) -> bool {
+        let ends = built.mark.as_ref().is_some_and(|mark| mark.ended);
+        self.batch.is_queue && ends && built.lanes.is_empty() && built.effects.is_empty()
+    }
+
+    /// Says that nothing of it runs any more, and gives back what it may act on; `None`: that is said.
+    pub(super) fn last_commit(&self, invocation: &Invocation) -> Option<Commit> {
+        let is_over = self.mark.ended || (!self.is_written() && self.says_nothing());
+        let lease = invocation.lease();
+        let acts = self
+            .actual
+            .values()
+            .any(|item| self.is_leased(item, &lease));
+        if !self.is_claimed() || (is_over && !acts) {
+            return None;
+        }
+        let mut commit = self.commit(invocation, self.number + 1);
+        if let Some(mark) = &mut commit.mark {
+            mark.ended = true;
+        }
+        commit.lanes = { self.actual.values() }
+            .filter(|item| self.is_leased(item, &lease))
+            .map(|item| LaneChange {
+                lane: item.lane.clone(),
+                expected: Some((item.rev, item.tail.clone())),
+                item: Some(LaneItem {
+                    rev: item.rev.saturating_add(1),
+                    decision: offered(item, &lease, i64::MAX),
+                    ..item.clone()
+                }),
+                append: Vec::new(),
+                passed: None,
+            })
+            .collect();
+        Some(commit)
+    }
+
+    fn is_leased(&self, item: &LaneItem, lease: &Lease) -> bool {
+        let held = item.decision.as_ref().and_then(|d| d.lease.as_ref());
+        stands(item) && held.is_some_and(|held| held.holder == lease.holder)
+    }
+
+    /// Whether the mark need not be there.
+    pub(super) fn says_nothing(&self) -> bool {
+        let Mark {
+            done,
+            tried,
+            announced,
+            ..
+        } = &self.mark;
+        done.positions().is_empty() && tried.is_empty() && announced.is_empty()
+    }
+
+    /// Takes in what a claim has read, and says of it what an owner's claim would.
+    pub(super) fn claimed(
+        &mut self,
+        invocation: &Invocation,
+        marks: &[Mark],
+        items: Vec<LaneItem>,
+        now: i64,
+    ) -> Claimed {
+        self.number = u64::from(!self.batch.is_queue);
+        self.read(items);
+        let others = marks.iter();
+        let others = others.filter(|mark| mark.invocation != self.mark.invocation);
+        let others: Vec<&Mark> = others.collect();
+        self.take_in(&others);
+        let lease = invocation.lease();
+        self.show(&lease, now);
+        // Deaths in a row: one that came to its end says that what was before does not kill.
+        let ended = others.iter().filter(|mark| mark.ended);
+        let ended = ended.map(|mark| mark.begun).max();
+        let dead: Vec<&Mark> = { others.iter().copied() }
+            .filter(|mark| !mark.ended && mark.deadline <= now && Some(mark.begun) > ended)
+            .collect();
+        let checkpoint = self.put_together(&dead, invocation.attempts_max);
+        self.unclean_claims = if dead.is_empty() && checkpoint.announced.is_empty() {
+            0
+        } else {
+            CAREFUL_FROM
+        };
+        self.checkpoint = Some(checkpoint);
+        Claimed {
+            ownership: self.ownership(invocation),
+            unclean: None,
+            lanes: self.shown.values().cloned().collect(),
+        }
+    }
+
+    fn take_in(&mut self, marks: &[&Mark]) {
+        for mark in marks {
+            for position in mark.done.positions() {
+                if self.batch.lane_of(position).is_some() {
+                    self.elsewhere.insert(position.clone());
+                }
+            }
+            for one in &mark.tried {
+                let sum = self.tried.entry((one.position.clone(), one.rev));
+                let sum = sum.or_default();
+                *sum = sum.saturating_add(one.attempts);
+            }
+        }
+        // What was in a chain has passed once the lane is live again, whatever became of the mark that
+        // said so.
+        let Batch {
+            positions, lanes, ..
+        } = &self.batch;
+        for (position, lane) in positions.iter().zip(lanes) {
+            let item = self.actual.get(lane).filter(|item| !stands(item));
+            if item.is_some_and(|item| item.tail.as_ref().is_some_and(|tail| position <= tail)) {
+                self.elsewhere.insert(position.clone());
+            }
+        }
+    }
+
+    /// Shows the lanes that stand to the processor; heads that are to come from their items.
+    fn show(&mut self, lease: &Lease, now: i64) {
+        for (lane, item) in self.actual.iter().filter(|(_, item)| stands(item)) {
+            let item = LaneItem {
+                decision: offered(item, lease, now),
+                ..item.clone()
+            };
+            if item.decision.is_some() {
+                let far = item.tail.as_ref().unwrap_or(&item.head);
+                if *far > self.through {
+                    self.through = far.clone();
+                }
+                let delivered = self.batch.lane_of(&item.head).is_some();
+                if item.state == LaneState::Stopped && !delivered {
+                    self.heads.insert(item.head.clone(), lane.clone());
+                }
+            }
+            self.shown.insert(lane.clone(), item);
+        }
+        if let Some((first, _)) = self.heads.first_key_value()
+            && *first < self.mark.first
+        {
+            self.mark.first = first.clone();
+        }
+    }
+
+    fn lane_of(&self, position: &Position) -> Option<&LaneKey> {
+        { self.batch.lane_of(position) }.or_else(|| self.heads.get(position))
+    }
+
+    pub(super) fn rev(&self, lane: &LaneKey) -> u64 {
+        self.actual.get(lane).map_or(0, |item| item.rev)
+    }
+
+    fn rev_of(&self, position: &Position) -> u64 {
+        self.lane_of(position).map_or(0, |lane| self.rev(lane))
+    }
+
+    /// Failed tries of others that count.
+    fn tried_elsewhere(&self, position: &Position) -> u32 {
+        let key = (position.clone(), self.rev_of(position));
+        self.tried.get(&key).copied().unwrap_or(0)
+    }
+
+    /// The checkpoint that the marks are together.
+    fn put_together(&self, dead: &[&Mark], attempts_max: u32) -> Checkpoint {
+        let delivered: BTreeSet<&Position> = { self.batch.positions.iter() }
+            .chain(self.heads.keys())
+            .collect();
+        let settled = { self.elsewhere.iter() }.chain(self.heads.keys()).max();
+        let is_open = |position: &&&Position| !self.elsewhere.contains(**position);
+        let open = { delivered.iter() }
+            .filter(is_open)
+            .take_while(|position| settled.is_some_and(|to| **position <= to))
+            .map(|position| (*position).clone());
+        let mut announced: BTreeMap<Position, bool> = BTreeMap::new();
+        for (position, alone) in dead.iter().flat_map(|mark| &mark.announced) {
+            if delivered.contains(position) && !self.elsewhere.contains(position) {
+                *announced.entry(position.clone()).or_default() |= *alone;
+            }
+        }
+        let mut attempts = Vec::new();
+        for position in delivered.iter().filter(is_open) {
+            let tried = self.tried_elsewhere(position);
+            if tried == 0 {
+                continue;
+            }
+            attempts.push(((*position).clone(), tried));
+            // Used up, and nobody lived to say so of its lane: it fails for good without a try.
+            let lane = self.lane_of(position);
+            let is_live = lane.is_none_or(|lane| !self.shown.contains_key(lane));
+            if tried >= attempts_max && is_live {
+                announced.entry((*position).clone()).or_default();
+            }
+        }
+        let first = delivered.first().map(|first| (*first).clone());
+        Checkpoint {
+            resume: first.map_or(Resume::Beginning, Resume::At),
+            settled_to: settled.cloned(),
+            open: open.collect::<OpenSet>(),
+            attempts,
+            announced: announced.into_iter().collect(),
+            ..Checkpoint::default()
+        }
+    }
+
+    pub(super) fn ownership(&self, invocation: &Invocation) -> Ownership {
+        Ownership {
+            worker: Some(invocation.worker),
+            epoch: invocation.epoch(),
+            generation: self.mark.generation,
+            commit: self.number,
+            content: [0; 16],
+            unclean_claims: self.unclean_claims,
+            checkpoint: self.checkpoint.clone(),
+            updated_at: invocation.begun,
+        }
+    }
+
+    /// The lanes were read.
+    pub(super) fn read(&mut self, items: Vec<LaneItem>) {
+        self.actual = { items.into_iter() }
+            .map(|item| (item.lane.clone(), item))
+            .collect();
+    }
+
+    /// The lanes that the processor knows, with what has been decided of them meanwhile. Of those that
+    /// other invocations stopped or released since, it hears at the next delivery.
+    pub(super) fn shown(&self, lease: &Lease, now: i64) -> Vec<LaneItem> {
+        let known = self.shown.values().map(|known| {
+            let mut item = known.clone();
+            let actual = self.actual.get(&known.lane);
+            let is_same = |actual: &&LaneItem| {
+                stands(actual)
+                    && (actual.state == LaneState::Stopped) == (known.state == LaneState::Stopped)
+            };
+            if let Some(actual) = actual.filter(is_same)
+                && !self.is_leased(actual, lease)
+            {
+                item.rev = actual.rev;
+                item.decision = offered(actual, lease, now);
+            }
+            item
+        });
+        known.collect()
+    }
+
+    /// This invocation acts on a lane's decision.
+    pub(super) fn leased(&mut self, had: LaneItem) -> LaneItem {
+        let mut item = self.shown.get(&had.lane).unwrap_or(&had).clone();
+        item.rev = had.rev;
+        item.decision.clone_from(&had.decision);
+        self.shown.insert(had.lane.clone(), item.clone());
+        self.actual.insert(had.lane.clone(), had);
+        item
+    }
+
+    pub(super) fn sides<'a>(
+        &'a self,
+        change: &'a LaneChange,
+        next: Option<&'a Position>,
+        lease: &'a Lease,
+        now: i64,
+    ) -> Sides<'a> {
+        Sides {
+            shown: self.shown.get(&change.lane),
+            change,
+            actual: self.actual.get(&change.lane),
+            next,
+            lease,
+            now,
+        }
+    }
+
+    /// Where a chain goes on behind what a change makes pass, if the processor takes it for its end and
+    /// it has grown.
+    pub(super) fn grown(&self, change: &LaneChange) -> Option<Position> {
+        let shown = self.shown.get(&change.lane)?;
+        let ends = { change.item.as_ref() }.is_none_or(|item| item.count == 0);
+        let actual = self.actual.get(&change.lane)?;
+        let before = self.passed.get(&change.lane);
+        let seen = change.passed.as_ref().max(before).max(shown.tail.as_ref());
+        (ends && shown.state != LaneState::Stopped && actual.tail.as_ref() > seen)
+            .then(|| seen.cloned())?
+    }
+
+    /// What was sent for this content of the processor, if its outcome is not known.
+    pub(super) fn sent(&self, content: ContentId) -> Option<(Commit, Vec<usize>)> {
+        let sent = self.sent.as_ref().filter(|sent| sent.content == content)?;
+        Some((sent.commit.clone(), sent.of.clone()))
+    }
+
+    pub(super) fn sending(&mut self, content: ContentId, commit: &Commit, of: &[usize]) {
+        self.sent = Some(Sent {
+            content,
+            commit: commit.clone(),
+            of: of.to_vec(),
+        });
+    }
+
+    pub(super) fn answered(&mut self) {
+        self.sent = None;
+    }
+
+    /// The processor's commit as one with a mark; `effects`: those of its records that are not applied
+    /// yet; `spare`: so many bytes fewer of tries.
+    pub(super) fn build(
+        &self,
+        commit: &Commit,
+        lanes: Vec<LaneChange>,
+        (effects, spare): (&[usize], u64),
+    ) -> Commit {
+        let of = &commit.checkpoint;
+        let delivered: BTreeSet<&Position> = { self.batch.positions.iter() }
+            .chain(self.heads.keys())
+            .collect();
+        let done = { delivered.iter() }
+            .filter(|p| of.settles(p) && !self.elsewhere.contains(**p))
+            .map(|p| (*p).clone());
+        let mut mark = self.mark.clone();
+        mark.done = done.collect();
+        mark.tried = self.own_tries(of);
+        forget(&mut mark.tried, spare);
+        mark.announced = { of.announced.iter() }
+            .filter(|(position, _)| delivered.contains(&position))
+            .cloned()
+            .collect();
+        let all = { delivered.iter() }.all(|p| of.settles(p) || self.elsewhere.contains(*p));
+        let lease = self.mark.invocation.as_str();
+        let acts = { self.actual.values() }.any(|item| {
+            let held = item.decision.as_ref().and_then(|d| d.lease.as_ref());
+            stands(item) && held.is_some_and(|held| held.holder == lease)
+        });
+        mark.ended = all && !acts && mark.announced.is_empty();
+        let effects = effects
+            .iter()
+            .filter_map(|index| commit.effects.get(*index));
+        Commit {
+            checkpoint: Checkpoint::default(),
+            lanes,
+            effects: effects.cloned().collect(),
+            keep: false,
+            settled_in: false,
+            mark: Some(mark),
+            ..commit.clone()
+        }
+    }
+
+    fn own_tries(&self, checkpoint: &Checkpoint) -> Vec<Tried> {
+        let mut tries = Vec::new();
+        for (position, attempts) in &checkpoint.attempts {
+            if self.lane_of(position).is_none() {
+                continue;
+            }
+            let own = attempts.saturating_sub(self.tried_elsewhere(position));
+            if own > 0 {
+                tries.push(Tried {
+                    position: position.clone(),
+                    rev: self.rev_of(position),
+                    attempts: own,
+                    error: String::new(),
+                    not_before: 0,
+                });
+            }
+        }
+        tries
+    }
+
+    /// A commit of the processor, as it was written, is durable.
+    pub(super) fn durable(&mut self, commit: &Commit, built: &Commit) {
+        self.number = commit.number;
+        if let Some(mark) = &built.mark {
+            self.mark = mark.clone();
+        }
+        for change in &built.lanes {
+            if let Some(passed) = &change.passed {
+                self.passed.insert(change.lane.clone(), passed.clone());
+            }
+            match &change.item {
+                Some(item) => self.actual.insert(change.lane.clone(), item.clone()),
+                None => self.actual.remove(&change.lane),
+            };
+        }
+        for change in &commit.lanes {
+            match &change.item {
+                Some(item) => self.shown.insert(change.lane.clone(), item.clone()),
+                None => self.shown.remove(&change.lane),
+            };
+        }
+    }
+}
+
+/// Tries are not remembered, so that the rest fits: those of records that failed least often.
+fn forget(tries: &mut Vec<Tried>, spare: u64) {
+    if spare == 0 {
+        return;
+    }
+    tries.sort_by_key(|one| std::cmp::Reverse(one.attempts));
+    let mut left = spare;
+    while left > 0
+        && let Some(one) = tries.pop()
+    {
+        left = left.saturating_sub(160 + one.error.len() as u64);
+    }
+    tries.sort_by(|one, other| one.position.cmp(&other.position));
+}

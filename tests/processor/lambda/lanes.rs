@@ -1,0 +1,166 @@
+//! Stop, park, release, as in the service, acted on at the next delivery.
+
+use super::world::{Say, World, kinesis, named, position, sequence};
+use lanekeeper::{
+    record::OrderBy,
+    store::{LaneState, Verb},
+};
+use partitions::Then;
+use serde_json::Value;
+
+/// The acceptance of every front end.
+#[tokio::test(start_paused = true)]
+async fn g3_acceptance_the_answer_names_five() {
+    let mut world = World::new();
+    world.settings.order.by = OrderBy::Partition;
+    world.always("r5", Say::Reject);
+    let values: Vec<String> = (1..=10).map(|n| format!("r{n}")).collect();
+    let from = |first: usize| {
+        let records: Vec<(u64, &str, &str)> = { (1..).zip(&values).skip(first - 1) }
+            .map(|(n, value)| (n, "any", value.as_str()))
+            .collect();
+        kinesis(&records)
+    };
+    assert_eq!(world.invoke(&from(1)).await, [sequence(5)]);
+    assert_eq!(world.calls(), values[..5]);
+    world.always("r5", Say::Done);
+    assert_eq!(
+        world.invoke(&from(5)).await,
+        [sequence(5)],
+        "a delivery alone begins nothing"
+    );
+    assert_eq!(world.calls(), Vec::<String>::new());
+    world.decide(Verb::Retry).await;
+    assert_eq!(world.invoke(&from(5)).await, Vec::<Value>::new());
+    assert_eq!(world.calls(), values[4..]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_head_is_skipped_by_decision() {
+    let world = World::new();
+    world.always("a2", Say::Reject);
+    let batch = kinesis(&[(1, "a", "a1"), (2, "a", "a2"), (3, "a", "a3")]);
+    assert_eq!(world.invoke(&batch).await, [sequence(2)]);
+    world.decide(Verb::Skip).await;
+    world.calls();
+    assert_eq!(world.invoke(&batch).await, Vec::<Value>::new());
+    assert_eq!(world.calls(), ["a3"]);
+    // And does not come back.
+    assert_eq!(world.invoke(&batch).await, Vec::<Value>::new());
+    assert_eq!(world.calls(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn g1_a_parked_lane_takes_arrivals_and_is_released_in_order() {
+    let world = World::new().then(Then::Park);
+    world.always("a1", Say::Reject);
+    let first = kinesis(&[(1, "a", "a1"), (2, "b", "b1"), (3, "a", "a2")]);
+    assert_eq!(world.invoke(&first).await, Vec::<Value>::new());
+    let mut calls = world.calls();
+    calls.sort();
+    assert_eq!(calls, ["a1", "b1"]);
+    let parked = world.lane("a").await.expect("stands");
+    assert_eq!((parked.state, parked.count), (LaneState::Parked, 2));
+    // Delivered again, and with more.
+    let second = kinesis(&[(3, "a", "a2"), (4, "a", "a3"), (5, "b", "b2")]);
+    assert_eq!(world.invoke(&second).await, Vec::<Value>::new());
+    assert_eq!(world.calls(), ["b2"]);
+    let parked = world.lane("a").await.expect("stands");
+    assert_eq!((parked.count, parked.tail), (3, Some(position(4))));
+    // Released: the chain runs first, whatever has arrived with it.
+    world.always("a1", Say::Done);
+    world.decide(Verb::Release).await;
+    let third = kinesis(&[(6, "a", "a4"), (7, "b", "b3")]);
+    assert_eq!(world.invoke(&third).await, Vec::<Value>::new());
+    let calls = world.calls();
+    let of_a: Vec<&str> = { calls.iter().map(String::as_str) }
+        .filter(|call| call.starts_with('a'))
+        .collect();
+    assert_eq!(of_a, ["a1", "a2", "a3", "a4"]);
+    assert_eq!(world.lane("a").await, None, "live again");
+    // What comes again of it is done.
+    assert_eq!(world.invoke(&second).await, Vec::<Value>::new());
+    assert_eq!(world.invoke(&third).await, Vec::<Value>::new());
+    assert_eq!(world.calls(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_fails_in_its_release_parks_again() {
+    let world = World::new().then(Then::Park);
+    world.always("a1", Say::Reject);
+    world.always("a2", Say::Reject);
+    let first = kinesis(&[(1, "a", "a1"), (2, "a", "a2"), (3, "a", "a3")]);
+    world.invoke(&first).await;
+    world.calls();
+    world.always("a1", Say::Done);
+    world.decide(Verb::Release).await;
+    assert_eq!(
+        world.invoke(&kinesis(&[(4, "b", "b1")])).await,
+        Vec::<Value>::new()
+    );
+    assert_eq!(world.calls(), ["b1", "a1", "a2"]);
+    let parked = world.lane("a").await.expect("stands");
+    assert_eq!(
+        (parked.state, parked.head, parked.count, parked.decision),
+        (LaneState::Parked, position(2), 2, None)
+    );
+    world.always("a2", Say::Done);
+    world.decide(Verb::Release).await;
+    world.invoke(&kinesis(&[(5, "b", "b2")])).await;
+    assert_eq!(world.calls(), ["b2", "a2", "a3"]);
+}
+
+/// Two instances have the same records of a lane that is parked: its chain has each once.
+#[tokio::test(start_paused = true)]
+async fn g6_two_instances_append_each_record_once() {
+    let world = World::new().then(Then::Park);
+    world.always("a1", Say::Reject);
+    world.invoke(&kinesis(&[(1, "a", "a1")])).await;
+    let batch = kinesis(&[(2, "a", "a2"), (3, "a", "a3"), (4, "a", "a4")]);
+    let (one, two) = (world.function(), world.function());
+    let (one, two) = tokio::join!(
+        world.try_invoke(&one, &batch, 60),
+        world.try_invoke(&two, &batch, 60)
+    );
+    assert_eq!(named(&one.expect("starts")), Vec::<Value>::new());
+    assert_eq!(named(&two.expect("starts")), Vec::<Value>::new());
+    let parked = world.lane("a").await.expect("stands");
+    assert_eq!((parked.count, parked.tail), (4, Some(position(4))));
+    let contents = world.store.snapshot();
+    let chain = contents.chains.values().next().expect("a chain");
+    let positions: Vec<_> = chain.keys().cloned().collect();
+    assert_eq!(positions, [1, 2, 3, 4].map(position));
+}
+
+/// Two instances see one released chain: one of them runs it.
+#[tokio::test(start_paused = true)]
+async fn g1_two_instances_run_a_released_chain_once() {
+    let world = World::new().then(Then::Park);
+    world.always("a1", Say::Reject);
+    world
+        .invoke(&kinesis(&[(1, "a", "a1"), (2, "a", "a2"), (3, "a", "a3")]))
+        .await;
+    world.calls();
+    world.always("a1", Say::Done);
+    world.decide(Verb::Release).await;
+    let (one, two) = (world.function(), world.function());
+    let batches = [kinesis(&[(4, "b", "b1")]), kinesis(&[(5, "a", "a4")])];
+    let (one, two) = tokio::join!(
+        world.try_invoke(&one, &batches[0], 60),
+        world.try_invoke(&two, &batches[1], 60)
+    );
+    assert_eq!(named(&one.expect("starts")), Vec::<Value>::new());
+    assert_eq!(named(&two.expect("starts")), Vec::<Value>::new());
+    let ran = |calls: &[String]| -> Vec<String> {
+        let of_a = calls.iter().filter(|call| call.starts_with('a'));
+        of_a.cloned().collect()
+    };
+    let mut calls = ran(&world.calls());
+    // What joined the chain while it ran may be left for whoever comes next.
+    if calls.len() == 3 {
+        world.invoke(&kinesis(&[(6, "b", "b2")])).await;
+        calls.extend(ran(&world.calls()));
+    }
+    assert_eq!(calls, ["a1", "a2", "a3", "a4"]);
+    assert_eq!(world.lane("a").await, None);
+}
