@@ -82,6 +82,13 @@ enum Command {
     Recover(recover::RecoverArguments),
     /// Run records again, apart: checkpoint and lanes stay as they are.
     Replay(replay::ReplayArguments),
+    /// Serve the Lambda runtime with the handler of the configuration.
+    #[cfg(feature = "lambda")]
+    #[command(
+        after_help = "What a function is deployed with: as `bootstrap`, or by AWS_LAMBDA_EXEC_WRAPPER and the like. \
+Without arguments this is what the program does where AWS_LAMBDA_RUNTIME_API is set."
+    )]
+    Lambda,
     /// Append lines to an embedded log.
     Put(put::PutArguments),
     /// Look at all that a run needs: what is wrong, and how to mend it.
@@ -112,6 +119,10 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    #[cfg(feature = "lambda")]
+    if std::env::args_os().len() == 1 && std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some() {
+        return crate::lambda::bootstrap();
+    }
     let arguments = Arguments::parse();
     match dispatch(arguments) {
         Ok(exit) => exit.into(),
@@ -134,6 +145,8 @@ fn dispatch(arguments: Arguments) -> Result<Exit, CommandError> {
         Command::Recover(arguments) => return recover::run(common, &arguments),
         Command::Replay(arguments) => return replay::run(common, &arguments),
         Command::Audit(arguments) => return audit::run(&arguments),
+        #[cfg(feature = "lambda")]
+        Command::Lambda => crate::lambda::serve_configured(&common.config()?)?,
         Command::Put(arguments) => return put::run(common, &arguments),
         Command::Check(arguments) => return check::run(common, &arguments),
         Command::Status(arguments) => status::run(common, &arguments)?,

@@ -208,6 +208,12 @@ pub struct LambdaConfig {
     /// `margin`: nothing starts that could end later than this before the invocation's deadline.
     /// Default 500 ms.
     pub margin: Duration,
+    /// `parallelization_factor`: of the mapping of a Kinesis stream. Default `None`: not known, so that an
+    /// aggregate of records with several partition keys is refused, as with a factor above 1.
+    pub parallelization_factor: Option<u32>,
+    /// `retention`: how long a source of the function keeps a record, and may deliver it again. What is
+    /// done is remembered a day longer. Default 7 days.
+    pub retention: Duration,
 }
 
 impl Default for FailureConfig {
@@ -253,6 +259,8 @@ impl Default for LambdaConfig {
             concurrency: 1,
             reports_failures: false,
             margin: Duration::from_millis(500),
+            parallelization_factor: None,
+            retention: Duration::from_secs(7 * 24 * 60 * 60),
         }
     }
 }
@@ -363,12 +371,15 @@ impl Config {
 }
 
 /// Types of sources, stores and handlers that this build has.
-pub(crate) const BUILT: [(&str, bool); 7] = [
+pub(crate) const BUILT: [(&str, bool); 9] = [
     ("local", cfg!(feature = "local")),
     ("exec", cfg!(feature = "exec")),
     ("http", cfg!(feature = "http")),
     ("metrics", cfg!(feature = "metrics")),
-    ("kafka", cfg!(feature = "kafka")),
+    // What a mapping delivers needs no client of the source.
+    ("kafka", cfg!(any(feature = "kafka", feature = "lambda"))),
+    ("kinesis", cfg!(feature = "lambda")),
+    ("sqs", cfg!(feature = "lambda")),
     ("dynamodb", cfg!(feature = "dynamodb")),
     ("msk", cfg!(feature = "msk")),
 ];

@@ -23,6 +23,7 @@
 
 mod answer;
 mod batch;
+mod bootstrap;
 mod delivery;
 mod event;
 mod invocation;
@@ -32,10 +33,15 @@ mod marks;
 mod merge;
 #[cfg(test)]
 mod sample;
+mod serve;
 mod sqs;
 mod standing;
 
 pub use answer::{Answer, Failures};
+pub use bootstrap::bootstrap;
+#[cfg(feature = "cli")]
+pub(crate) use bootstrap::{BootstrapError, serve_configured};
 pub use delivery::{Batches, Delivered, Delivery, Entry, Handed, NotUnpacked, Unpacked, Window};
 pub use event::{Event, EventError, EventKind, Place, decode};
 pub use invocation::{Function, InvocationError, Invoked};
+pub use serve::{ServeError, run, serve};

@@ -19,7 +19,7 @@ pub mod metrics;
 pub mod position;
 pub mod processor;
 pub mod record;
-#[cfg(feature = "local")]
+#[cfg(any(feature = "local", feature = "lambda"))]
 pub mod run;
 pub mod source;
 #[cfg(feature = "local")]

@@ -90,6 +90,22 @@ pub(crate) enum CommandError {
     Internal(String),
 }
 
+#[cfg(feature = "lambda")]
+impl From<crate::lambda::BootstrapError> for CommandError {
+    fn from(error: crate::lambda::BootstrapError) -> Self {
+        use crate::lambda::{BootstrapError, ServeError};
+        match error {
+            BootstrapError::Serve(ServeError::Config(errors)) => Self::Config(errors),
+            BootstrapError::Serve(ServeError::Unfit(what)) => Self::Usage(what),
+            BootstrapError::Serve(error @ ServeError::Runtime(_)) => {
+                Self::OutOfReach(error.to_string())
+            }
+            BootstrapError::Target(error) => Self::Run(RunError::Handler(error)),
+            BootstrapError::Runtime(error) => Self::Internal(error.to_string()),
+        }
+    }
+}
+
 impl CommandError {
     /// The exit code.
     pub(crate) fn exit(&self) -> Exit {

@@ -20,6 +20,11 @@ pub(super) const MEMORY: RangeInclusive<u64> = 1 << 20..=1 << 40;
 pub(super) const DURATION: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_hours(24);
 pub(super) const SETTLE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
+/// `lambda.parallelization_factor`, as the API has it.
+pub(super) const FACTOR: RangeInclusive<u64> = 1..=10;
+/// `lambda.retention`: the longest is that of a Kinesis stream.
+pub(super) const RETENTION: RangeInclusive<Duration> =
+    Duration::from_mins(1)..=Duration::from_hours(365 * 24);
 pub(super) const FLUSH_INTERVAL: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_hours(1);
 
@@ -103,6 +108,11 @@ impl Check<'_> {
                 RECORDS_PER_CALL,
             ),
             ("lambda.concurrency", config.lambda.concurrency.into(), CAP),
+            (
+                "lambda.parallelization_factor",
+                config.lambda.parallelization_factor.unwrap_or(1).into(),
+                FACTOR,
+            ),
         ] {
             self.within(key, &value, &range, u64::to_string);
         }
@@ -119,6 +129,7 @@ impl Check<'_> {
                 FLUSH_INTERVAL,
             ),
             ("lambda.margin", config.lambda.margin, SETTLE),
+            ("lambda.retention", config.lambda.retention, RETENTION),
         ] {
             self.within(key, &value, &range, |d| duration_text(*d));
         }

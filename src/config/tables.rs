@@ -267,6 +267,13 @@ fn lambda(mut section: Section<'_>) -> LambdaConfig {
         concurrency: section.get("concurrency", default.concurrency, read::count(check::CAP)),
         reports_failures: section.get("reports_failures", default.reports_failures, read::flag),
         margin: section.get("margin", default.margin, read::duration(check::SETTLE)),
+        parallelization_factor: section
+            .optional("parallelization_factor", read::count(check::FACTOR)),
+        retention: section.get(
+            "retention",
+            default.retention,
+            read::duration(check::RETENTION),
+        ),
     };
     section.finish("");
     lambda

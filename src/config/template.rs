@@ -4,7 +4,7 @@
 pub const TEMPLATE: &str = include_str!("template.toml");
 
 /// Every key, by its full name; `NAME` stands for a source's name.
-pub const KEYS: [&str; 51] = [
+pub const KEYS: [&str; 53] = [
     "app",
     "cap",
     "memory",
@@ -55,5 +55,7 @@ pub const KEYS: [&str; 51] = [
     "lambda.concurrency",
     "lambda.reports_failures",
     "lambda.margin",
+    "lambda.parallelization_factor",
+    "lambda.retention",
     "metrics.listen",
 ];

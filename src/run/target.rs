@@ -78,6 +78,30 @@ pub async fn target(config: &Config) -> Result<Arc<dyn Target>, TargetError> {
     }
 }
 
+/// As [`target`], but nothing was asked of its program or address: what is out of reach is to blame for
+/// the tries that it fails.
+///
+/// # Errors
+/// When there is none, or its settings are wrong.
+#[cfg(feature = "lambda")]
+pub(crate) fn unseen(config: &Config) -> Result<Arc<dyn Target>, TargetError> {
+    match &config.handler.kind {
+        None => Err(TargetError::Missing),
+        #[cfg(feature = "exec")]
+        Some(HandlerKind::Exec { command, directory }) => {
+            Ok(Arc::new(exec(config, command, directory)))
+        }
+        #[cfg(not(feature = "exec"))]
+        Some(HandlerKind::Exec { .. }) => Err(TargetError::NotBuilt("exec")),
+        #[cfg(feature = "http")]
+        Some(HandlerKind::Http { url, secret }) => {
+            Ok(Arc::new(http(config, url, secret.as_ref())?))
+        }
+        #[cfg(not(feature = "http"))]
+        Some(HandlerKind::Http { .. }) => Err(TargetError::NotBuilt("http")),
+    }
+}
+
 /// Child processes, none of them started yet.
 #[cfg(feature = "exec")]
 fn exec(config: &Config, command: &[String], directory: &Path) -> Exec {

@@ -1,35 +1,11 @@
-//! What the machine tells a worker: the time, and signals.
+//! Signals that a worker is told to end by.
 
-use crate::processor::Clock;
-use rustix::time::{ClockId, clock_gettime};
 use std::{
     io,
     sync::OnceLock,
     time::{Duration, Instant},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
-
-/// The machine's clock that goes on while it sleeps: the same for all its processes.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct MachineClock;
-
-impl Clock for MachineClock {
-    fn now(&self) -> Duration {
-        #[cfg(target_os = "linux")]
-        let clock = ClockId::Boottime;
-        #[cfg(not(target_os = "linux"))]
-        let clock = ClockId::Monotonic;
-        let time = clock_gettime(clock);
-        Duration::new(
-            u64::try_from(time.tv_sec).unwrap_or(0),
-            u32::try_from(time.tv_nsec).unwrap_or(0),
-        )
-    }
-
-    fn wall_millis(&self) -> i64 {
-        jiff::Timestamp::now().as_millisecond()
-    }
-}
 
 /// A signal that comes so soon after another is an echo of it.
 const ECHO: Duration = Duration::from_millis(200);

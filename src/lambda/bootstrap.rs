@@ -1,0 +1,74 @@
+//! The program of a function without Rust of its own: the handler that the configuration names.
+
+use super::{ServeError, serve};
+use crate::{
+    config::{Config, Layers},
+    run::{TargetError, unseen},
+};
+use std::{env, io, process::ExitCode};
+use tracing_subscriber::EnvFilter;
+
+/// What is logged, as the command line's variable.
+const FILTER_VARIABLE: &str = "LANEKEEPER_LOG";
+const FILTER_DEFAULT: &str = "warn,lanekeeper=info";
+
+/// Why the program ends.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BootstrapError {
+    /// What it is to be.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// Its handler.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// Its threads.
+    #[error("the runtime cannot be started: {0}")]
+    Runtime(io::Error),
+}
+
+/// Serves invocations as the configuration of this process says (`LANEKEEPER_CONFIG`, else
+/// `lanekeeper.toml` beside the program, and variables); logs JSON lines to stderr. On one thread: a
+/// function has a processor or a part of one.
+pub fn bootstrap() -> ExitCode {
+    log();
+    match Config::load(&Layers::of_process(None, Vec::new()))
+        .map_err(ServeError::from)
+        .map_err(BootstrapError::from)
+        .and_then(|config| serve_configured(&config))
+    {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the function cannot be served");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The same of a configuration that was read.
+pub(crate) fn serve_configured(config: &Config) -> Result<(), BootstrapError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(BootstrapError::Runtime)?;
+    let target = unseen(config)?;
+    runtime.block_on(serve(config, target))?;
+    Ok(())
+}
+
+fn log() {
+    let text = env::var(FILTER_VARIABLE).unwrap_or_else(|_| FILTER_DEFAULT.to_owned());
+    let filter = EnvFilter::try_new(&text);
+    let is_known = filter.is_ok();
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new(FILTER_DEFAULT));
+    // Only this process sets a subscriber.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .json()
+        .try_init();
+    if !is_known {
+        tracing::warn!(
+            "environment variable {FILTER_VARIABLE} is `{text}`: expected a level such as `info`, or `target=level` pairs separated by commas"
+        );
+    }
+}

@@ -1,0 +1,236 @@
+//! The function, as the Lambda runtime calls it: one process, one invocation at a time.
+
+use super::{Answer, Delivery, Event, EventError, EventKind, Function, InvocationError, decode};
+use crate::{
+    config::{Config, ConfigErrors, DeadLetterConfig, SourceKind, StoreKind},
+    handler::{Handler, Rust, Target},
+    history::Nowhere,
+    run::MachineClock,
+    source::pattern,
+    store::MarkStore,
+};
+use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use serde_json::value::RawValue;
+use std::{sync::Arc, time::Duration};
+
+/// Serves Lambda invocations with a Rust handler, for as long as the environment lives.
+///
+/// # Errors
+/// When the configuration cannot be used, or the Lambda runtime does not answer any more.
+pub async fn run(config: &Config, handler: impl Handler) -> Result<(), ServeError> {
+    serve(config, Arc::new(Rust(handler))).await
+}
+
+/// As [`run`], with any target.
+///
+/// # Errors
+/// As [`run`].
+pub async fn serve(config: &Config, target: Arc<dyn Target>) -> Result<(), ServeError> {
+    let served = Arc::new(Served::new(config, target)?);
+    let answer = move |event: LambdaEvent<Box<RawValue>>| {
+        let served = Arc::clone(&served);
+        async move { served.answer(&event.payload, event.context.deadline).await }
+    };
+    lambda_runtime::run(service_fn(answer))
+        .await
+        .map_err(|error| ServeError::Runtime(error.to_string()))
+}
+
+/// Why nothing is served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration, all that is wrong with it.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// What the configuration names is not for a function.
+    #[error("{0}")]
+    Unfit(String),
+    /// The runtime API.
+    #[error("the Lambda runtime API: {0}")]
+    Runtime(String),
+}
+
+/// Why an invocation fails: the mapping delivers all of it again.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Event(#[from] EventError),
+    #[error(transparent)]
+    Invocation(#[from] InvocationError),
+    #[error("{kind} event of `{arn}`: no source of the configuration has it; {known}")]
+    UnknownSource {
+        kind: EventKind,
+        arn: String,
+        known: String,
+    },
+    #[error("{0}")]
+    Unfinished(String),
+}
+
+impl From<Failed> for Diagnostic {
+    fn from(failed: Failed) -> Self {
+        let kind = match &failed {
+            Failed::Event(_) => "Event",
+            Failed::Invocation(_) => "Invocation",
+            Failed::UnknownSource { .. } => "UnknownSource",
+            Failed::Unfinished(_) => "Unfinished",
+        };
+        Self {
+            error_type: format!("lanekeeper.{kind}"),
+            error_message: failed.to_string(),
+        }
+    }
+}
+
+/// What serves one invocation after the other.
+struct Served {
+    function: Function,
+    config: Config,
+}
+
+impl Served {
+    fn new(config: &Config, target: Arc<dyn Target>) -> Result<Self, ServeError> {
+        config.validate()?;
+        let lambda = &config.lambda;
+        Ok(Self {
+            function: Function {
+                settings: config.settings(),
+                concurrency: lambda.concurrency,
+                reports_failures: lambda.reports_failures,
+                margin: lambda.margin,
+                retention: lambda.retention,
+                store: store(config)?,
+                target,
+                dead_letter: dead_letter(config)?,
+                history: Arc::new(Nowhere),
+                clock: Arc::new(MachineClock),
+            },
+            config: config.clone(),
+        })
+    }
+
+    async fn answer(&self, payload: &RawValue, deadline: u64) -> Result<Box<RawValue>, Failed> {
+        let answer = self.invoke(payload, deadline).await;
+        if let Err(error) = &answer {
+            tracing::error!(%error, "the invocation fails");
+        }
+        answer
+    }
+
+    async fn invoke(&self, payload: &RawValue, deadline: u64) -> Result<Box<RawValue>, Failed> {
+        let delivery = match decode(payload.get().as_bytes())? {
+            Event::Delivery(delivery) => delivery,
+            Event::Request(_) => {
+                let what = "an invocation with `lanekeeper` asks for something, and there is nothing to ask for: decide lanes with `lanekeeper lanes`, which the next delivery acts on";
+                return Err(Failed::Unfinished(what.to_owned()));
+            }
+        };
+        if self.config.lambda.parallelization_factor != Some(1) {
+            delivery.refuse_mixed_keys()?;
+        }
+        let source = self.source(&delivery)?;
+        let now = u64::try_from(self.function.clock.wall_millis()).unwrap_or(0);
+        let left = Duration::from_millis(deadline.saturating_sub(now));
+        let invoked = { &self.function }
+            .invoke(&source, Arc::new(delivery), left)
+            .await?;
+        match invoked.answer {
+            Answer::Body(body) => {
+                let text = String::from_utf8_lossy(&body).into_owned();
+                RawValue::from_string(text).map_err(|e| Failed::Unfinished(e.to_string()))
+            }
+            Answer::Fail(why) => Err(Failed::Unfinished(why)),
+        }
+    }
+
+    /// The name of the source that a delivery is of.
+    fn source(&self, delivery: &Delivery) -> Result<Arc<str>, Failed> {
+        let arn = delivery.source_arn();
+        let is_of = |kind: &SourceKind| match (kind, delivery.kind) {
+            (SourceKind::Kinesis { arn: own }, EventKind::Kinesis) => {
+                // A consumer's ARN names its stream, too.
+                let own = own
+                    .split_once("/consumer/")
+                    .map_or(own.as_str(), |(own, _)| own);
+                arn == Some(own)
+            }
+            (SourceKind::Sqs { arn: own, .. }, EventKind::Sqs | EventKind::SqsFifo) => {
+                own.as_deref() == arn
+            }
+            (SourceKind::Kafka { topics, .. }, EventKind::Kafka) => {
+                delivery.partitions.iter().all(|partition| {
+                    let topic = partition.name().rsplit_once('/').map(|(topic, _)| topic);
+                    topic.is_some_and(|topic| pattern::name(topics, topic))
+                })
+            }
+            (
+                SourceKind::Local { .. }
+                | SourceKind::Kafka { .. }
+                | SourceKind::Kinesis { .. }
+                | SourceKind::Sqs { .. },
+                EventKind::Kinesis | EventKind::Sqs | EventKind::SqsFifo | EventKind::Kafka,
+            ) => false,
+        };
+        let mut found = { self.config.sources.iter() }.filter(|source| is_of(&source.kind));
+        match found.next() {
+            Some(source) => Ok(source.name.as_str().into()),
+            None => Err(Failed::UnknownSource {
+                kind: delivery.kind,
+                arn: arn.unwrap_or("no ARN").to_owned(),
+                known: self.known(),
+            }),
+        }
+    }
+
+    /// What the configuration knows, for whoever mends it.
+    fn known(&self) -> String {
+        let sources = self.config.sources.iter().map(|source| {
+            let of = match &source.kind {
+                SourceKind::Kinesis { arn } => format!("`{arn}`"),
+                SourceKind::Sqs { arn: Some(arn), .. } => format!("`{arn}`"),
+                SourceKind::Sqs { arn: None, .. } => "a queue without `arn`".to_owned(),
+                SourceKind::Kafka { topics, .. } => format!("topics `{}`", topics.join("`, `")),
+                SourceKind::Local { .. } => "an embedded log".to_owned(),
+            };
+            format!("`sources.{}` is {of}", source.name)
+        });
+        let known: Vec<String> = sources.collect();
+        if known.is_empty() {
+            "there is none".to_owned()
+        } else {
+            known.join(", ")
+        }
+    }
+}
+
+/// The store that a configuration names.
+fn store(config: &Config) -> Result<Arc<dyn MarkStore>, ServeError> {
+    match &config.store.kind {
+        #[cfg(feature = "dynamodb")]
+        StoreKind::Dynamodb { table } => Ok(Arc::new(
+            crate::store::dynamodb::DynamodbStore::new(table, &config.app),
+        )),
+        #[cfg(not(feature = "dynamodb"))]
+        StoreKind::Dynamodb { .. } => Err(ServeError::Unfit(
+            "`store.type` is \"dynamodb\": this build has no `dynamodb`".to_owned(),
+        )),
+        StoreKind::Local { .. } => Err(ServeError::Unfit(
+            "`store.type` is \"local\": a file of one environment is not there in the next; let it be \"dynamodb\", with `store.table`"
+                .to_owned(),
+        )),
+    }
+}
+
+fn dead_letter(config: &Config) -> Result<Option<Arc<dyn crate::handler::DeadLetter>>, ServeError> {
+    match &config.failure.dead_letter {
+        None => Ok(None),
+        Some(
+            DeadLetterConfig::Local { .. }
+            | DeadLetterConfig::Kafka { .. }
+            | DeadLetterConfig::Sqs { .. },
+        ) => Err(ServeError::Unfit(
+            "`failure.dead_letter`: a function cannot publish yet; let `failure.then` be \"park\", which keeps the lane's order"
+                .to_owned(),
+        )),
+    }
+}
