@@ -27,6 +27,9 @@ use tokio::sync::Mutex;
 
 /// How often a commit is put together anew, since other invocations changed its lanes.
 const ROUNDS: u32 = 8;
+/// How long a claim that fails is repeated, in milliseconds: what is missing in the store does not come by
+/// waiting, and the mapping delivers the batch again.
+const PATIENCE: i64 = 5_000;
 /// Of what is never to happen within an invocation.
 const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -78,6 +81,8 @@ pub(super) struct Marked {
     invocation: Invocation,
     wall: Wall,
     parts: BTreeMap<PartitionName, Mutex<Standing>>,
+    /// Since when claims fail, in milliseconds since 1970.
+    failing_since: Mutex<Option<i64>>,
 }
 
 impl Marked {
@@ -93,6 +98,7 @@ impl Marked {
         });
         Self {
             parts: parts.collect(),
+            failing_since: Mutex::new(None),
             inner,
             invocation,
             wall,
@@ -125,6 +131,28 @@ impl Marked {
     pub(super) async fn passed_over(&self, partition: &PartitionName) -> Option<Position> {
         let part = self.parts.get(partition)?;
         Some(part.lock().await.passed_over().clone())
+    }
+
+    /// A claim, until patience ends.
+    async fn claim_in_time(&self, partition: &PartitionName) -> Result<Claimed, StoreError> {
+        let claimed = self.begin(partition).await;
+        let mut failing_since = self.failing_since.lock().await;
+        match claimed {
+            Err(StoreError::OutOfReach(why)) => {
+                let now = (self.wall)();
+                let since = *failing_since.get_or_insert(now);
+                if now.saturating_sub(since) < PATIENCE {
+                    return Err(StoreError::OutOfReach(why));
+                }
+                Err(StoreError::Damaged(format!(
+                    "nothing of the batch has started, since what is done of it is not known: {why}"
+                )))
+            }
+            claimed => {
+                *failing_since = None;
+                claimed
+            }
+        }
     }
 
     async fn begin(&self, partition: &PartitionName) -> Result<Claimed, StoreError> {
@@ -346,7 +374,7 @@ impl Store for Marked {
         partition: &'a PartitionName,
         _: WorkerId,
     ) -> BoxFuture<'a, Result<Claimed, StoreError>> {
-        Box::pin(self.begin(partition))
+        Box::pin(self.claim_in_time(partition))
     }
 
     /// What nobody can take away needs no proof.

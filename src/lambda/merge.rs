@@ -304,14 +304,13 @@ impl Sides<'_> {
         Ok(match merged {
             Merged::Write(mut change) => {
                 if let Some(item) = &mut change.item {
-                    item.decision = Some(DecisionNote {
-                        verb: Verb::Release,
-                        by: "lanekeeper".to_owned(),
-                        why: Some("its lane was released while it arrived".to_owned()),
-                        at: self.now,
-                        taken: false,
-                        lease: None,
-                    });
+                    let why = "its lane was released while it arrived".to_owned();
+                    item.decision = Some(DecisionNote::new(
+                        Verb::Release,
+                        "lanekeeper".to_owned(),
+                        Some(why),
+                        self.now,
+                    ));
                 }
                 Merged::Write(change)
             }

@@ -25,3 +25,17 @@ impl Clock for MachineClock {
         jiff::Timestamp::now().as_millisecond()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_goes_on() {
+        let clock = MachineClock;
+        let before = clock.now();
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(clock.now() > before);
+        assert!(clock.wall_millis() > 1_700_000_000_000);
+    }
+}

@@ -92,17 +92,3 @@ pub async fn terminated() {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_clock_goes_on() {
-        let clock = MachineClock;
-        let before = clock.now();
-        std::thread::sleep(Duration::from_millis(2));
-        assert!(clock.now() > before);
-        assert!(clock.wall_millis() > 1_700_000_000_000);
-    }
-}

@@ -95,6 +95,20 @@ pub struct DecisionNote {
     pub lease: Option<Lease>,
 }
 
+impl DecisionNote {
+    /// One that nobody acts on yet, made at `at`, in milliseconds since 1970.
+    pub fn new(verb: Verb, by: String, why: Option<String>, at: i64) -> Self {
+        Self {
+            verb,
+            by,
+            why,
+            at,
+            taken: false,
+            lease: None,
+        }
+    }
+}
+
 impl LaneItem {
     /// The decision that its owner acts on.
     pub fn taken(&self) -> Option<&DecisionNote> {

@@ -67,14 +67,8 @@ async fn decide(
     } else {
         "its head may succeed now"
     };
-    let note = DecisionNote {
-        verb,
-        by: "the demo's operator".to_owned(),
-        why: Some(why.to_owned()),
-        at: wall,
-        taken: false,
-        lease: None,
-    };
+    let by = "the demo's operator".to_owned();
+    let note = DecisionNote::new(verb, by, Some(why.to_owned()), wall);
     store.decide(partition, lane, rev, &note).await.map(|_| ())
 }
 

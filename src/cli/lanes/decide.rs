@@ -54,14 +54,7 @@ pub(super) async fn run(
         ));
     }
     let found = arguments.which.find(store).await?;
-    let note = DecisionNote {
-        verb,
-        by: who(),
-        why: arguments.why.clone(),
-        at: output::now(),
-        taken: false,
-        lease: None,
-    };
+    let note = DecisionNote::new(verb, who(), arguments.why.clone(), output::now());
     let mut decided = Vec::new();
     for lane in found {
         if arguments.which.name.all && !lane.1.state.offers(verb) {

@@ -65,6 +65,10 @@ impl DynamodbStore {
         if plan.writes.len() >= ITEMS_MAX {
             return Err(too_many(commit, plan.writes.len() + 1));
         }
+        if commit.mark.is_some() {
+            let registered = self.register(&commit.partition).await;
+            registered.map_err(not_written)?;
+        }
         for table in effects.tables() {
             self.register_table(table).await.map_err(not_written)?;
         }

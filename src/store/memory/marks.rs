@@ -63,6 +63,7 @@ impl Contents {
             return Err(CommitError::AlreadyDone(already));
         }
         self.write_beside(commit)?;
+        self.registry.insert(commit.partition.clone());
         let done = commit.effects.iter().map(|record| named(&record.position));
         self.done.extend(done);
         self.marks.retain(|(of, _, _), found| {

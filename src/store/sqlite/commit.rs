@@ -197,6 +197,7 @@ fn one(
         if admission == Admission::Write {
             beside(savepoint, Names { app, values }, commit)?;
             marks::put(savepoint, app, commit, mark)?;
+            history::register(savepoint, app, partition, now_millis())?;
         }
         return Ok(admission);
     }
