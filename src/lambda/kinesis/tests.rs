@@ -137,6 +137,22 @@ fn one_number_in_two_places_is_refused() {
 }
 
 #[test]
+fn an_aggregate_s_number_is_no_other_record_s() {
+    let five = kpl::tests::bytes(kpl::tests::FIVE);
+    let aggregate = kinesis_record("20", "alice", &five);
+    let other = kinesis_record("21", "alice", b"x");
+    let plain = kinesis_record("20", "alice", b"x");
+    for event in [
+        [&aggregate, &other, &plain],
+        [&plain, &other, &aggregate],
+        [&aggregate, &other, &aggregate],
+    ] {
+        let event = records(&event.map(Clone::clone));
+        assert!(matches!(error(&event), EventError::Twice { .. }));
+    }
+}
+
+#[test]
 fn an_aggregate_is_read_apart_and_counts_from_0() {
     let five = kpl::tests::bytes(kpl::tests::FIVE);
     let event = records(&[
