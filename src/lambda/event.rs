@@ -183,7 +183,7 @@ pub enum EventError {
     },
     /// An aggregate of the producer library with records of other keys than its own.
     #[error(
-        "record {sub} of the {records} in the aggregate at {position} of `{partition}` has another partition key than the aggregate: with a ParallelizationFactor above 1 such records may overtake each other; set it to 1 and say so, let the producer aggregate by key or not at all, or accept it by setting"
+        "record {sub} of the {records} in the aggregate at {position} of `{partition}` has another partition key than the aggregate: with a ParallelizationFactor above 1 such records may overtake each other; where the mapping's is 1, say so by `lambda.parallelization_factor = 1`, else let it be 1, or let the producer aggregate by key or not at all"
     )]
     MixedKeys {
         /// Which partition.

@@ -266,6 +266,7 @@ fn batches(
             positions: delivered.entries().map(|e| e.position().clone()).collect(),
             lanes: entries.map(lane).collect::<Result<_, _>>()?,
             is_queue: matches!(delivery.kind, EventKind::Sqs | EventKind::SqsFifo),
+            has_stable_positions: delivered.sharing == 0,
             is_first: delivered.entries().all(|entry| entry.receives() == Some(1)),
             partition: partition.clone(),
         })

@@ -125,6 +125,10 @@ impl Served {
                 return Err(Failed::Unfinished(what.to_owned()));
             }
         };
+        if delivery.window.is_some() {
+            let what = "the mapping has a tumbling window (`TumblingWindowInSeconds`), whose answers carry a state: processing by key has none; remove the window";
+            return Err(Failed::Unfinished(what.to_owned()));
+        }
         if self.config.lambda.parallelization_factor != Some(1) {
             delivery.refuse_mixed_keys()?;
         }

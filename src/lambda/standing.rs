@@ -27,6 +27,9 @@ pub(super) struct Batch {
     pub(super) is_queue: bool,
     /// Of a queue: none of it was delivered before.
     pub(super) is_first: bool,
+    /// Marks of others name the same records by the same positions. Not so where the mapping itself has
+    /// read an aggregate apart: its records are counted within each event.
+    pub(super) has_stable_positions: bool,
 }
 
 impl Batch {
@@ -163,7 +166,7 @@ impl Standing {
 
     /// Whether marks of others may say something of the batch.
     pub(super) fn may_have_marks(&self) -> bool {
-        !(self.batch.is_queue && self.batch.is_first)
+        self.batch.has_stable_positions && !(self.batch.is_queue && self.batch.is_first)
     }
 
     /// Whether a claim has read what is known.
