@@ -172,6 +172,7 @@ pub(crate) fn settings(cap: u32, records_per_call: u32) -> Settings {
         unflushed_max: 1_000_000,
         records_per_call,
         until_idle: true,
+        starts_until: None,
         seed: 1,
     }
 }

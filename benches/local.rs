@@ -103,6 +103,7 @@ fn settings() -> Settings {
         unflushed_max: 10_000,
         records_per_call: 1,
         until_idle: true,
+        starts_until: None,
         seed: 1,
     }
 }

@@ -365,21 +365,21 @@ impl Config {
             unflushed_max: self.store.unflushed_max,
             records_per_call: self.handler.records_per_call,
             until_idle: false,
+            starts_until: None,
             seed: uuid::Uuid::new_v4().as_u64_pair().0,
         }
     }
 }
 
 /// Types of sources, stores and handlers that this build has.
-pub(crate) const BUILT: [(&str, bool); 9] = [
+pub(crate) const BUILT: [(&str, bool); 8] = [
     ("local", cfg!(feature = "local")),
     ("exec", cfg!(feature = "exec")),
     ("http", cfg!(feature = "http")),
     ("metrics", cfg!(feature = "metrics")),
     // What a mapping delivers needs no client of the source.
     ("kafka", cfg!(any(feature = "kafka", feature = "lambda"))),
-    ("kinesis", cfg!(feature = "lambda")),
-    ("sqs", cfg!(feature = "lambda")),
     ("dynamodb", cfg!(feature = "dynamodb")),
     ("msk", cfg!(feature = "msk")),
+    ("lambda", cfg!(feature = "lambda")),
 ];

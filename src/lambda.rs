@@ -26,6 +26,7 @@ mod batch;
 mod bootstrap;
 mod delivery;
 mod event;
+mod holder;
 mod invocation;
 mod kafka;
 mod kinesis;

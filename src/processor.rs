@@ -407,6 +407,7 @@ impl Processor {
             }
         };
         at(self.tries.deadline());
+        at(self.settings.starts_until);
         at(Some(self.beat_at));
         at(self.looks_at());
         if let Some(ending) = &self.ending {

@@ -327,7 +327,12 @@ impl Check<'_> {
         let config = self.config;
         for source in &config.sources {
             let key = format!("sources.{}.type", source.name);
-            self.built(&key, source.type_name());
+            let feature = match &source.kind {
+                SourceKind::Local { .. } | SourceKind::Kafka { .. } => source.type_name(),
+                // Nothing but a mapping brings them.
+                SourceKind::Kinesis { .. } | SourceKind::Sqs { .. } => "lambda",
+            };
+            self.built(&key, feature);
         }
         match &config.store.kind {
             StoreKind::Local { .. } => self.built("store.type", "local"),

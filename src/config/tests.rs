@@ -198,7 +198,7 @@ fn every_error_names_key_value_place_and_what_is_allowed() {
         (
             "not built",
             errors_with(
-                "[sources.k]\ntype = \"kinesis\"\narn = \"arn\"\n[failure.dead_letter]\ntype = \"sqs\"\nqueue_url = \"https://sqs.eu-west-1.amazonaws.com/1/q\"\n",
+                "[failure.dead_letter]\ntype = \"sqs\"\nqueue_url = \"https://sqs.eu-west-1.amazonaws.com/1/q\"\n",
             ),
         ),
         (
@@ -254,10 +254,25 @@ fn every_error_names_key_value_place_and_what_is_allowed() {
         .collect();
     assert!(!text.contains("hunter2") && !text.contains("pw@"), "{text}");
     // Some builds have more.
-    let text = { ["kafka", "dynamodb", "msk"].iter() }.fold(text, |text, more| {
+    let text = { ["kafka", "dynamodb", "msk", "lambda"].iter() }.fold(text, |text, more| {
         text.replace(&format!("`metrics`, `{more}`"), "`metrics`")
     });
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn what_a_mapping_delivers_is_refused_by_name_where_the_build_has_no_lambda() {
+    let text = "app = \"a\"\ncap = 1\n[sources.k]\ntype = \"kinesis\"\narn = \"arn:aws:kinesis:eu-west-1:1:stream/s\"\n";
+    let found = Config::from_toml(text, Path::new("lanekeeper.toml"));
+    if cfg!(feature = "lambda") {
+        assert_eq!(found.expect("a stream").sources[0].type_name(), "kinesis");
+    } else {
+        let told = found.expect_err("not built").to_string();
+        assert!(
+            told.contains("`sources.k.type`: this build has no `lambda` (built with"),
+            "{told}"
+        );
+    }
 }
 
 #[test]

@@ -1,16 +1,14 @@
 //! One invocation: assign, push the batch, run to the end, answer. The same processor as everywhere.
 
 use super::{
-    Answer, Delivered, Delivery, EventKind,
-    batch::BatchSource,
-    marks::{Invocation, Marked},
+    Answer, Delivered, Delivery, EventKind, batch::BatchSource, holder::Invocation, marks::Marked,
     standing::Batch,
 };
 use crate::{
     handler::{DeadLetter, Target},
     history::History,
     position::Position,
-    processor::{Clock, Outcome, Parts, Processor, Report, Settings, Stop, Watch},
+    processor::{Clock, Outcome, Parts, Processor, Report, Settings, Watch},
     record::{LaneKey, LaneOrder, NoKey, NoKeyError, OrderBy},
     source::Source,
     store::{MarkStore, WorkerId},
@@ -21,6 +19,9 @@ use uuid::Uuid;
 
 /// How long marks are kept beyond the time that their source keeps a record.
 const MARKS_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a drain may take beyond a try, where the invocation has the time.
+const DRAIN_BEYOND: Duration = Duration::from_secs(30);
 
 /// What all invocations of a function have in common.
 pub struct Function {
@@ -103,7 +104,6 @@ impl Function {
         left: Duration,
     ) -> Result<Invoked, InvocationError> {
         let settings = self.settings_within(left)?;
-        let starts_for = left.saturating_sub(self.margin + settings.timeout);
         let order = order_of(delivery.kind, settings.order);
         let invocation = self.invocation(&settings, left);
         let batches = batches(&delivery, source, order)?;
@@ -131,24 +131,15 @@ impl Function {
             sources: vec![(Arc::clone(source), handed)],
             clock: Arc::clone(&self.clock),
         });
-        let (stop, stops) = mpsc::unbounded_channel();
-        let guard = async {
-            tokio::time::sleep(starts_for).await;
-            // A loop that has ended needs no word any more.
-            let _ = stop.send(Stop::Drain);
-            std::future::pending().await
-        };
+        let (_nobody_stops_it, stops) = mpsc::unbounded_channel();
         let driven = processor.watched_by(Arc::clone(&watch)).drive(stops);
-        let (report, outcome) = tokio::select! { biased;
-            ended = driven => ended,
-            never = guard => never,
-        };
+        // Whatever holds it up, there is an answer: what is not durable is unfinished.
+        let ended = tokio::time::timeout(left.saturating_sub(self.margin / 4), driven).await;
+        let (report, outcome) = ended.ok().unzip();
         let is_sick = watch.vitals().sick_since.is_some();
-        let answer = self.answer(source, &delivery, &marked, (&report, &outcome, is_sick));
-        Ok(Invoked {
-            answer: answer.await,
-            report: Some(report),
-        })
+        let went = (report.as_ref(), outcome.as_ref(), is_sick);
+        let answer = self.answer(source, &delivery, &marked, went).await;
+        Ok(Invoked { answer, report })
     }
 
     fn settings_within(&self, left: Duration) -> Result<Settings, InvocationError> {
@@ -170,8 +161,9 @@ impl Function {
             until_idle: true,
             // Arrivals always join a chain that stands: another invocation may have it.
             cut_at: 0,
-            // What is out ends with its time; the rest of the margin is for the answer.
-            drain: timeout + self.margin / 2,
+            // What is out ends with its time, and the answer does not wait for more.
+            drain: timeout + DRAIN_BEYOND,
+            starts_until: Some(self.clock.now() + (left - timeout - self.margin)),
             seed: Uuid::new_v4().as_u64_pair().0,
             ..self.settings.clone()
         })
@@ -197,12 +189,12 @@ impl Function {
         source: &Arc<str>,
         delivery: &Delivery,
         marked: &Marked,
-        (report, outcome, is_sick): (&Report, &Outcome, bool),
+        (report, outcome, is_sick): (Option<&Report>, Option<&Outcome>, bool),
     ) -> Answer {
-        if let Outcome::Source(error) = outcome {
+        if let Some(Outcome::Source(error)) = outcome {
             return Answer::Fail(error.to_string());
         }
-        if let Outcome::Store(what) = outcome {
+        if let Some(Outcome::Store(what)) = outcome {
             return Answer::Fail(what.clone());
         }
         let (mut open, mut claimed) = (BTreeSet::new(), false);
@@ -223,7 +215,7 @@ impl Function {
             ));
         }
         // A mapping backs off from a function that fails, and not from one that names records.
-        if is_sick && report.done == 0 && !open.is_empty() {
+        if is_sick && report.is_none_or(|report| report.done == 0) && !open.is_empty() {
             return Answer::Fail(format!(
                 "the target fails every try, and none of the {} records of the batch is done: all of it is to come again later",
                 delivery.entries()

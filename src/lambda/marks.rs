@@ -6,6 +6,7 @@
 //! settled now. Lane items are shared with other invocations ([`super::merge`]).
 
 use super::{
+    holder::Invocation,
     merge::Merged,
     standing::{Batch, Standing},
 };
@@ -14,7 +15,7 @@ use crate::{
     record::{Assignment, LaneKey, PartitionName, Record},
     store::{
         AsRead, Claimed, Commit, CommitBounds, CommitError, Committed, Consumed, DecideError,
-        DecisionNote, Fence, HistoryItem, LaneItem, Lease, MarkStore, Ownership, Repeats, Rewind,
+        DecisionNote, Fence, HistoryItem, LaneItem, MarkStore, Ownership, Repeats, Rewind,
         RewindError, Store, StoreError, TooLarge, WorkerId, WorkerItem,
     },
 };
@@ -32,45 +33,6 @@ const ROUNDS: u32 = 8;
 const PATIENCE: i64 = 5_000;
 /// Of what is never to happen within an invocation.
 const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// An invocation, as its marks name it.
-#[derive(Clone, Debug)]
-pub(super) struct Invocation {
-    /// Unlike any other, also of a request that comes again.
-    pub(super) worker: WorkerId,
-    /// Milliseconds since 1970.
-    pub(super) begun: i64,
-    /// Milliseconds since 1970: its process may be ended from then on.
-    pub(super) deadline: i64,
-    /// Milliseconds that a remote may still work on what was begun.
-    pub(super) settle: i64,
-    /// Milliseconds since 1970: no batch of today comes again from then on.
-    pub(super) expires: i64,
-    /// `failure.attempts`.
-    pub(super) attempts_max: u32,
-}
-
-impl Invocation {
-    pub(super) fn lease(&self) -> Lease {
-        Lease {
-            holder: self.worker.to_string(),
-            until: self.deadline.saturating_add(self.settle),
-        }
-    }
-
-    /// Its ownership number: what is written under it is told from what another invocation writes.
-    pub(super) fn epoch(&self) -> u64 {
-        let begun = u64::try_from(self.begun).unwrap_or(0) & ((1 << 42) - 1);
-        begun << 20 | (self.worker.0.as_u64_pair().1 & 0xf_ffff)
-    }
-
-    pub(super) fn fence(&self) -> Fence {
-        Fence {
-            worker: self.worker,
-            epoch: self.epoch(),
-        }
-    }
-}
 
 /// Milliseconds since 1970, of the processor's clock.
 type Wall = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -204,10 +166,10 @@ impl Marked {
     /// What of the processor's commit is written, and which of its lanes that is.
     async fn merged(
         &self,
-        standing: &Standing,
+        standing: &mut Standing,
         commit: &Commit,
     ) -> Result<(Vec<crate::store::LaneChange>, Vec<usize>), CommitError> {
-        let (mut lanes, mut of) = (Vec::new(), Vec::new());
+        let (mut lanes, mut of, mut overtaken) = (Vec::new(), Vec::new(), Vec::new());
         let lease = self.invocation.lease();
         for (index, change) in commit.lanes.iter().enumerate() {
             let next = self.next_of_chain(standing, change).await?;
@@ -218,9 +180,13 @@ impl Marked {
                     of.push(index);
                 }
                 Ok(Merged::Nothing) => {}
-                Err(error) => return Err(CommitError::NotWritten(error.to_string())),
+                Err(error) => {
+                    tracing::warn!(partition = %commit.partition, "{error}");
+                    overtaken.push(change.lane.clone());
+                }
             }
         }
+        standing.give_up(overtaken);
         Ok((lanes, of))
     }
 
@@ -233,9 +199,12 @@ impl Marked {
         for round in 0..ROUNDS {
             let (built, of) = match standing.sent(commit.content) {
                 // What became of it is not known: nothing else may be sent before.
-                Some(sent) => sent,
+                Some((built, of, with)) => {
+                    effects = with;
+                    (built, of)
+                }
                 None => {
-                    let (lanes, of) = self.merged(&standing, commit).await?;
+                    let (lanes, of) = self.merged(&mut standing, commit).await?;
                     let mut built = standing.build(commit, lanes, (&effects, spare));
                     built.content[15] ^= u8::try_from(round).unwrap_or(u8::MAX);
                     (built, of)
@@ -249,7 +218,7 @@ impl Marked {
                 standing.durable(commit, &built);
                 return Ok(Committed::default());
             }
-            standing.sending(commit.content, &built, &of);
+            standing.sending(commit.content, &built, (&of, &effects));
             let outcome = self.inner.commit(std::slice::from_ref(&built)).await;
             let outcome = outcome.into_iter().next();
             let outcome =
@@ -383,8 +352,8 @@ impl Store for Marked {
         partition: &'a PartitionName,
     ) -> BoxFuture<'a, Result<Option<Ownership>, StoreError>> {
         Box::pin(async move {
-            let standing = self.part(partition)?.lock().await;
-            Ok(Some(standing.ownership(&self.invocation)))
+            self.part(partition)?;
+            Ok(Some(self.invocation.ownership()))
         })
     }
 

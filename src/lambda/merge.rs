@@ -281,10 +281,14 @@ impl Sides<'_> {
         if wanted.head != shown.head || wanted.count > 0 {
             item.head = wanted.head.clone();
         }
-        if wanted.count == 0
-            && let Some(next) = self.next
-        {
-            item.head = next.clone();
+        if wanted.count == 0 {
+            match self.next {
+                Some(next) => {
+                    item.head = next.clone();
+                    item.count = item.count.max(1);
+                }
+                None => (item.count, item.bytes) = (0, 0),
+            }
         }
         item.first_error.clone_from(&wanted.first_error);
         item.last_error.clone_from(&wanted.last_error);
@@ -292,8 +296,9 @@ impl Sides<'_> {
         item.since = wanted.since;
         if decides && wanted.decision.is_none() {
             item.decision = None;
-            item.rev = self.rev(wanted.rev);
         }
+        // Who appends at the same time would else write the head back that it has read.
+        item.rev = self.rev(wanted.rev);
         Ok(self.joined(Some(item)))
     }
 
@@ -323,7 +328,8 @@ impl Sides<'_> {
         let Some(actual) = self.actual.filter(|item| item.is_leased_by(self.lease)) else {
             return Err(self.overtaken());
         };
-        let passed = { self.shown }.and_then(|shown| shown.tail.clone());
+        let known = { self.shown }.and_then(|shown| shown.tail.as_ref());
+        let passed = self.change.passed.as_ref().max(known).cloned();
         let item = match self.next {
             None => self.live(actual),
             // It has grown: whoever acts on the decision next goes on there.

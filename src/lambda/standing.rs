@@ -1,18 +1,18 @@
 //! What one invocation knows of one partition: its batch, its mark, what other marks say, and the lanes
 //! that are not live.
 
-use super::{marks::Invocation, merge::Sides};
+mod claim;
+
+use super::{holder::Invocation, merge::Sides};
 use crate::{
-    checkpoint::{Checkpoint, OpenSet},
+    checkpoint::Checkpoint,
     position::Position,
-    processor::CAREFUL_FROM,
     record::{Assignment, LaneKey, PartitionName},
     store::{
-        Claimed, Commit, ContentId, DecisionNote, LaneChange, LaneItem, LaneState, Lease, Mark,
-        Ownership, Tried,
+        Commit, ContentId, DecisionNote, LaneChange, LaneItem, LaneState, Lease, Mark, Ownership,
+        Tried,
     },
 };
-use partitions::Resume;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The records of one partition that an invocation was given.
@@ -39,11 +39,13 @@ impl Batch {
     }
 }
 
-/// A commit whose outcome is not known: the processor's content, what was sent, of which of its lanes.
+/// A commit whose outcome is not known: the processor's content, what was sent, of which of its lanes,
+/// with the effects of which of its records.
 struct Sent {
     content: ContentId,
     commit: Commit,
     of: Vec<usize>,
+    effects: Vec<usize>,
 }
 
 /// See the module.
@@ -64,6 +66,8 @@ pub(super) struct Standing {
     shown: BTreeMap<LaneKey, LaneItem>,
     /// How far their chains have passed by commits of this invocation.
     passed: BTreeMap<LaneKey, Position>,
+    /// Lanes that another invocation has changed, so that this one could not.
+    given_up: BTreeSet<LaneKey>,
     sent: Option<Sent>,
     through: Position,
     checkpoint: Option<Checkpoint>,
@@ -108,6 +112,7 @@ impl Standing {
             actual: BTreeMap::new(),
             shown: BTreeMap::new(),
             passed: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             sent: None,
             through: last,
             checkpoint: None,
@@ -182,6 +187,9 @@ impl Standing {
     /// Whether a commit leaves nothing that a mark would have to say: all messages of a queue are about to
     /// be deleted.
     pub(super) fn leaves_nothing(&self, built: &Commit) -> bool {
+        if !self.heads.is_empty() {
+            return false;
+        }
         let ends = built.mark.as_ref().is_some_and(|mark| mark.ended);
         self.batch.is_queue && ends && built.lanes.is_empty() && built.effects.is_empty()
     }
@@ -234,94 +242,6 @@ impl Standing {
         done.positions().is_empty() && tried.is_empty() && announced.is_empty()
     }
 
-    /// Takes in what a claim has read, and says of it what an owner's claim would.
-    pub(super) fn claimed(
-        &mut self,
-        invocation: &Invocation,
-        marks: &[Mark],
-        items: Vec<LaneItem>,
-        now: i64,
-    ) -> Claimed {
-        self.number = u64::from(!self.batch.is_queue);
-        self.read(items);
-        let others = marks.iter();
-        let others = others.filter(|mark| mark.invocation != self.mark.invocation);
-        let others: Vec<&Mark> = others.collect();
-        self.take_in(&others);
-        let lease = invocation.lease();
-        self.show(&lease, now);
-        // Deaths in a row: one that came to its end says that what was before does not kill.
-        let ended = others.iter().filter(|mark| mark.ended);
-        let ended = ended.map(|mark| mark.begun).max();
-        let dead: Vec<&Mark> = { others.iter().copied() }
-            .filter(|mark| !mark.ended && mark.deadline <= now && Some(mark.begun) > ended)
-            .collect();
-        let checkpoint = self.put_together(&dead, invocation.attempts_max);
-        self.unclean_claims = if dead.is_empty() && checkpoint.announced.is_empty() {
-            0
-        } else {
-            CAREFUL_FROM
-        };
-        self.checkpoint = Some(checkpoint);
-        Claimed {
-            ownership: self.ownership(invocation),
-            unclean: None,
-            lanes: self.shown.values().cloned().collect(),
-        }
-    }
-
-    fn take_in(&mut self, marks: &[&Mark]) {
-        for mark in marks {
-            for position in mark.done.positions() {
-                if self.batch.lane_of(position).is_some() {
-                    self.elsewhere.insert(position.clone());
-                }
-            }
-            for one in &mark.tried {
-                let sum = self.tried.entry((one.position.clone(), one.rev));
-                let sum = sum.or_default();
-                *sum = sum.saturating_add(one.attempts);
-            }
-        }
-        // What was in a chain has passed once the lane is live again, whatever became of the mark that
-        // said so.
-        let Batch {
-            positions, lanes, ..
-        } = &self.batch;
-        for (position, lane) in positions.iter().zip(lanes) {
-            let item = self.actual.get(lane).filter(|item| !stands(item));
-            if item.is_some_and(|item| item.tail.as_ref().is_some_and(|tail| position <= tail)) {
-                self.elsewhere.insert(position.clone());
-            }
-        }
-    }
-
-    /// Shows the lanes that stand to the processor; heads that are to come from their items.
-    fn show(&mut self, lease: &Lease, now: i64) {
-        for (lane, item) in self.actual.iter().filter(|(_, item)| stands(item)) {
-            let item = LaneItem {
-                decision: offered(item, lease, now),
-                ..item.clone()
-            };
-            if item.decision.is_some() {
-                let far = item.tail.as_ref().unwrap_or(&item.head);
-                if *far > self.through {
-                    self.through = far.clone();
-                }
-                let delivered = self.batch.lane_of(&item.head).is_some();
-                if item.state == LaneState::Stopped && !delivered {
-                    self.heads.insert(item.head.clone(), lane.clone());
-                }
-            }
-            self.shown.insert(lane.clone(), item);
-        }
-        if let Some((first, _)) = self.heads.first_key_value()
-            && *first < self.mark.first
-        {
-            self.mark.first = first.clone();
-        }
-    }
-
     fn lane_of(&self, position: &Position) -> Option<&LaneKey> {
         { self.batch.lane_of(position) }.or_else(|| self.heads.get(position))
     }
@@ -340,58 +260,13 @@ impl Standing {
         self.tried.get(&key).copied().unwrap_or(0)
     }
 
-    /// The checkpoint that the marks are together.
-    fn put_together(&self, dead: &[&Mark], attempts_max: u32) -> Checkpoint {
-        let delivered: BTreeSet<&Position> = { self.batch.positions.iter() }
-            .chain(self.heads.keys())
-            .collect();
-        let settled = { self.elsewhere.iter() }.chain(self.heads.keys()).max();
-        let is_open = |position: &&&Position| !self.elsewhere.contains(**position);
-        let open = { delivered.iter() }
-            .filter(is_open)
-            .take_while(|position| settled.is_some_and(|to| **position <= to))
-            .map(|position| (*position).clone());
-        let mut announced: BTreeMap<Position, bool> = BTreeMap::new();
-        for (position, alone) in dead.iter().flat_map(|mark| &mark.announced) {
-            if delivered.contains(position) && !self.elsewhere.contains(position) {
-                *announced.entry(position.clone()).or_default() |= *alone;
-            }
-        }
-        let mut attempts = Vec::new();
-        for position in delivered.iter().filter(is_open) {
-            let tried = self.tried_elsewhere(position);
-            if tried == 0 {
-                continue;
-            }
-            attempts.push(((*position).clone(), tried));
-            // Used up, and nobody lived to say so of its lane: it fails for good without a try.
-            let lane = self.lane_of(position);
-            let is_live = lane.is_none_or(|lane| !self.shown.contains_key(lane));
-            if tried >= attempts_max && is_live {
-                announced.entry((*position).clone()).or_default();
-            }
-        }
-        let first = delivered.first().map(|first| (*first).clone());
-        Checkpoint {
-            resume: first.map_or(Resume::Beginning, Resume::At),
-            settled_to: settled.cloned(),
-            open: open.collect::<OpenSet>(),
-            attempts,
-            announced: announced.into_iter().collect(),
-            ..Checkpoint::default()
-        }
-    }
-
-    pub(super) fn ownership(&self, invocation: &Invocation) -> Ownership {
+    fn ownership(&self, invocation: &Invocation) -> Ownership {
         Ownership {
-            worker: Some(invocation.worker),
-            epoch: invocation.epoch(),
             generation: self.mark.generation,
             commit: self.number,
-            content: [0; 16],
             unclean_claims: self.unclean_claims,
             checkpoint: self.checkpoint.clone(),
-            updated_at: invocation.begun,
+            ..invocation.ownership()
         }
     }
 
@@ -407,20 +282,46 @@ impl Standing {
     pub(super) fn shown(&self, lease: &Lease, now: i64) -> Vec<LaneItem> {
         let known = self.shown.values().map(|known| {
             let mut item = known.clone();
-            let actual = self.actual.get(&known.lane);
-            let is_same = |actual: &&LaneItem| {
-                stands(actual)
-                    && (actual.state == LaneState::Stopped) == (known.state == LaneState::Stopped)
-            };
-            if let Some(actual) = actual.filter(is_same)
-                && !self.is_leased(actual, lease)
-            {
-                item.rev = actual.rev;
-                item.decision = offered(actual, lease, now);
+            match self.actual.get(&known.lane) {
+                Some(actual) if self.is_leased(actual, lease) => {}
+                Some(actual) if self.may_act_on(known, actual) => {
+                    item.rev = actual.rev;
+                    item.decision = offered(actual, lease, now);
+                }
+                // Another has acted on it, or this one cannot.
+                Some(_) | None => item.decision = None,
             }
             item
         });
         known.collect()
+    }
+
+    /// Whether a decision on a lane as it stands can be acted on here: it is about what the processor
+    /// knows, and about nothing that its source cannot bring.
+    fn may_act_on(&self, known: &LaneItem, actual: &LaneItem) -> bool {
+        match (known.state, actual.state) {
+            (LaneState::Stopped, LaneState::Stopped) => {
+                known.head == actual.head && self.lane_of(&known.head).is_some()
+            }
+            (LaneState::Parked | LaneState::Draining, LaneState::Parked | LaneState::Draining) => {
+                actual.head <= self.through
+            }
+            (
+                LaneState::Stopped | LaneState::Parked | LaneState::Draining | LaneState::Live,
+                LaneState::Stopped | LaneState::Parked | LaneState::Draining | LaneState::Live,
+            ) => false,
+        }
+    }
+
+    /// Another invocation has these lanes: what this one has not written of them yet stays unfinished.
+    pub(super) fn give_up(&mut self, lanes: Vec<LaneKey>) {
+        self.given_up.extend(lanes);
+    }
+
+    /// Whether a position may be called done from now on.
+    fn is_ours(&self, position: &Position) -> bool {
+        self.given_up.is_empty() || self.mark.done.contains(position) || { self.lane_of(position) }
+            .is_none_or(|lane| !self.given_up.contains(lane))
     }
 
     /// This invocation acts on a lane's decision.
@@ -463,16 +364,22 @@ impl Standing {
     }
 
     /// What was sent for this content of the processor, if its outcome is not known.
-    pub(super) fn sent(&self, content: ContentId) -> Option<(Commit, Vec<usize>)> {
+    pub(super) fn sent(&self, content: ContentId) -> Option<(Commit, Vec<usize>, Vec<usize>)> {
         let sent = self.sent.as_ref().filter(|sent| sent.content == content)?;
-        Some((sent.commit.clone(), sent.of.clone()))
+        Some((sent.commit.clone(), sent.of.clone(), sent.effects.clone()))
     }
 
-    pub(super) fn sending(&mut self, content: ContentId, commit: &Commit, of: &[usize]) {
+    pub(super) fn sending(
+        &mut self,
+        content: ContentId,
+        commit: &Commit,
+        (of, effects): (&[usize], &[usize]),
+    ) {
         self.sent = Some(Sent {
             content,
             commit: commit.clone(),
             of: of.to_vec(),
+            effects: effects.to_vec(),
         });
     }
 
@@ -493,7 +400,7 @@ impl Standing {
             .chain(self.heads.keys())
             .collect();
         let done = { delivered.iter() }
-            .filter(|p| of.settles(p) && !self.elsewhere.contains(**p))
+            .filter(|p| of.settles(p) && !self.elsewhere.contains(**p) && self.is_ours(p))
             .map(|p| (*p).clone());
         let mut mark = self.mark.clone();
         mark.done = done.collect();
@@ -503,7 +410,8 @@ impl Standing {
             .filter(|(position, _)| delivered.contains(&position))
             .cloned()
             .collect();
-        let all = { delivered.iter() }.all(|p| of.settles(p) || self.elsewhere.contains(*p));
+        let is_done = |p: &&Position| of.settles(p) && self.is_ours(p);
+        let all = { delivered.iter() }.all(|p| is_done(p) || self.elsewhere.contains(*p));
         let lease = self.mark.invocation.as_str();
         let acts = { self.actual.values() }.any(|item| {
             let held = item.decision.as_ref().and_then(|d| d.lease.as_ref());

@@ -128,6 +128,12 @@ impl Processor {
         if self.settings.until_idle && self.ending.is_none() && self.is_idle() {
             self.end(Outcome::Idle);
         }
+        if self.ending.is_none()
+            && let Some(until) = self.settings.starts_until
+            && (self.now >= until || self.waits_beyond(until))
+        {
+            self.end(Outcome::Drained);
+        }
         let overdue: Vec<PartitionId> = self
             .partitions
             .iter()
@@ -221,6 +227,26 @@ impl Processor {
             self.read_lanes(id);
         }
         read.is_empty()
+    }
+
+    /// Nothing is out, nothing will come, and all that waits does so for longer.
+    fn waits_beyond(&self, until: Duration) -> bool {
+        let rests = |(id, owned): (&PartitionId, &Owned)| {
+            let flushed = { self.engine.figures(*id) }.is_some_and(|f| f.unflushed == 0);
+            owned.behind == Some(0)
+                && owned.out.is_none()
+                && !owned.shut()
+                && !owned.dirty
+                && flushed
+                && owned.taking == 0
+                && !owned.reading_lanes
+                && !owned.lanes.values().any(|item| item.decision.is_some())
+        };
+        self.engine.in_flight() == 0
+            && self.claiming.is_empty()
+            && self.sources.partitions() == Some(self.partitions.len())
+            && self.partitions.iter().all(rests)
+            && { self.engine.wake_at() }.is_some_and(|(wake, _)| wake.0 > until)
     }
 
     /// What of a partition is in memory and not settled.

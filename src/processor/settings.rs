@@ -53,6 +53,9 @@ pub struct Settings {
     pub records_per_call: u32,
     /// End when idle.
     pub until_idle: bool,
+    /// By the clock: nothing starts from then on, and it drains; earlier where all that is left waits for
+    /// longer. `None`: it goes on.
+    pub starts_until: Option<Duration>,
     /// Seeds jitter and hashing.
     pub seed: u64,
 }

@@ -78,6 +78,7 @@ fn settings() -> Settings {
         unflushed_max: 1_000,
         records_per_call: 1,
         until_idle: false,
+        starts_until: None,
         seed: 1,
     }
 }

@@ -109,7 +109,10 @@ pub(super) fn write(change: &LaneChange, writer: &Writer, mark: Option<&Mark>) -
             if item.tail.is_none() {
                 expression.set_or_remove("chain", None);
             } else if !had_chain {
-                expression.set("chain", text(&writer.0));
+                // Behind a mapping, whoever appends to it may have begun before whoever made it.
+                let first = Writer::new(0, 0);
+                let made = if mark.is_some() { &first } else { writer };
+                expression.set("chain", text(&made.0));
             }
         }
         // Until its segments are gone, the item says that there may be some.

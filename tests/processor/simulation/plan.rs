@@ -209,6 +209,7 @@ fn settings(rng: &mut Rng, seed: u64, work_max: Duration) -> Settings {
         },
         records_per_call: if rng.bool() { 1 } else { rng.u32(2..=5) },
         until_idle: false,
+        starts_until: None,
         seed,
     }
 }

@@ -1,0 +1,146 @@
+//! A claim: what marks and lanes say, put together into what an owner would find.
+
+use super::{Batch, Standing, offered, stands};
+use crate::{
+    checkpoint::{Checkpoint, OpenSet},
+    lambda::holder::Invocation,
+    position::Position,
+    processor::CAREFUL_FROM,
+    store::{Claimed, LaneItem, LaneState, Lease, Mark},
+};
+use partitions::Resume;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Standing {
+    /// Takes in what a claim has read, and says of it what an owner's claim would.
+    pub(in crate::lambda) fn claimed(
+        &mut self,
+        invocation: &Invocation,
+        marks: &[Mark],
+        items: Vec<LaneItem>,
+        now: i64,
+    ) -> Claimed {
+        self.number = u64::from(!self.batch.is_queue);
+        self.read(items);
+        let others = marks.iter();
+        let others = others.filter(|mark| mark.invocation != self.mark.invocation);
+        let others: Vec<&Mark> = others.collect();
+        self.take_in(&others);
+        let lease = invocation.lease();
+        self.show(&lease, now);
+        // Deaths in a row: one that came to its end says that what was before does not kill.
+        let ended = others.iter().filter(|mark| mark.ended);
+        let ended = ended.map(|mark| mark.begun).max();
+        let dead: Vec<&Mark> = { others.iter().copied() }
+            .filter(|mark| !mark.ended && mark.deadline <= now && Some(mark.begun) > ended)
+            .collect();
+        let checkpoint = self.put_together(&dead, invocation.attempts_max);
+        self.unclean_claims = if dead.is_empty() && checkpoint.announced.is_empty() {
+            0
+        } else {
+            CAREFUL_FROM
+        };
+        self.checkpoint = Some(checkpoint);
+        Claimed {
+            ownership: self.ownership(invocation),
+            unclean: None,
+            lanes: self.shown.values().cloned().collect(),
+        }
+    }
+
+    fn take_in(&mut self, marks: &[&Mark]) {
+        for mark in marks {
+            for position in mark.done.positions() {
+                if self.batch.lane_of(position).is_some() {
+                    self.elsewhere.insert(position.clone());
+                }
+            }
+            for one in &mark.tried {
+                let sum = self.tried.entry((one.position.clone(), one.rev));
+                let sum = sum.or_default();
+                *sum = sum.saturating_add(one.attempts);
+            }
+        }
+        // What a chain covers is in it, or has passed, whatever became of the mark that said so.
+        let Batch {
+            positions, lanes, ..
+        } = &self.batch;
+        for (position, lane) in positions.iter().zip(lanes) {
+            let item = self.actual.get(lane);
+            if item.is_some_and(|item| item.tail.as_ref().is_some_and(|tail| position <= tail)) {
+                self.elsewhere.insert(position.clone());
+            }
+        }
+    }
+
+    /// Shows the lanes that stand to the processor; heads that are to come from their items.
+    fn show(&mut self, lease: &Lease, now: i64) {
+        for (lane, item) in self.actual.iter().filter(|(_, item)| stands(item)) {
+            let mut item = LaneItem {
+                decision: offered(item, lease, now),
+                ..item.clone()
+            };
+            let delivered = self.batch.lane_of(&item.head).is_some();
+            if item.decision.is_some() && item.state != LaneState::Stopped {
+                let far = item.tail.as_ref().unwrap_or(&item.head);
+                self.through = far.max(&self.through).clone();
+            } else if item.decision.is_some() && !delivered {
+                // Its head may be on its way to somebody else, unless records behind it are here.
+                let follows = self.batch.lanes.contains(lane) && item.head < self.mark.last;
+                if item.record.is_some() && follows {
+                    self.heads.insert(item.head.clone(), lane.clone());
+                } else {
+                    item.decision = None;
+                }
+            }
+            self.shown.insert(lane.clone(), item);
+        }
+        if let Some((first, _)) = self.heads.first_key_value()
+            && *first < self.mark.first
+        {
+            self.mark.first = first.clone();
+        }
+    }
+
+    /// The checkpoint that the marks are together.
+    fn put_together(&self, dead: &[&Mark], attempts_max: u32) -> Checkpoint {
+        let delivered: BTreeSet<&Position> = { self.batch.positions.iter() }
+            .chain(self.heads.keys())
+            .collect();
+        let settled = { self.elsewhere.iter() }.chain(self.heads.keys()).max();
+        let is_open = |position: &&&Position| !self.elsewhere.contains(**position);
+        let open = { delivered.iter() }
+            .filter(is_open)
+            .take_while(|position| settled.is_some_and(|to| **position <= to))
+            .map(|position| (*position).clone());
+        let mut announced: BTreeMap<Position, bool> = BTreeMap::new();
+        for (position, alone) in dead.iter().flat_map(|mark| &mark.announced) {
+            if delivered.contains(position) && !self.elsewhere.contains(position) {
+                *announced.entry(position.clone()).or_default() |= *alone;
+            }
+        }
+        let mut attempts = Vec::new();
+        for position in delivered.iter().filter(is_open) {
+            let tried = self.tried_elsewhere(position);
+            if tried == 0 {
+                continue;
+            }
+            attempts.push(((*position).clone(), tried));
+            // Used up, and nobody lived to say so of its lane: it fails for good without a try.
+            let lane = self.lane_of(position);
+            let is_live = lane.is_none_or(|lane| !self.shown.contains_key(lane));
+            if tried >= attempts_max && is_live {
+                announced.entry((*position).clone()).or_default();
+            }
+        }
+        let first = delivered.first().map(|first| (*first).clone());
+        Checkpoint {
+            resume: first.map_or(Resume::Beginning, Resume::At),
+            settled_to: settled.cloned(),
+            open: open.collect::<OpenSet>(),
+            attempts,
+            announced: announced.into_iter().collect(),
+            ..Checkpoint::default()
+        }
+    }
+}
