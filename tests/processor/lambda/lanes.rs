@@ -145,12 +145,16 @@ async fn g1_two_instances_run_a_released_chain_once() {
     world.decide(Verb::Release).await;
     let (one, two) = (world.function(), world.function());
     let batches = [kinesis(&[(4, "b", "b1")]), kinesis(&[(5, "a", "a4")])];
+    let began = tokio::time::Instant::now();
     let (one, two) = tokio::join!(
         world.try_invoke(&one, &batches[0], 60),
         world.try_invoke(&two, &batches[1], 60)
     );
     assert_eq!(named(&one.expect("starts")), Vec::<Value>::new());
     assert_eq!(named(&two.expect("starts")), Vec::<Value>::new());
+    // Who cannot act on what it has seen decided does not wait for it.
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_secs(10), "{took:?}");
     let ran = |calls: &[String]| -> Vec<String> {
         let of_a = calls.iter().filter(|call| call.starts_with('a'));
         of_a.cloned().collect()

@@ -13,7 +13,10 @@ async fn attempts_add_up_over_invocations_and_used_up_is_for_good() {
     world.always("a1", Say::Later);
     let batch = kinesis(&[(1, "a", "a1"), (2, "a", "a2")]);
     for attempt in 1..=3 {
+        let began = tokio::time::Instant::now();
         assert_eq!(world.invoke(&batch).await, [sequence(1)]);
+        // What waits for longer than the invocation has is not waited for.
+        assert!(began.elapsed() < Duration::from_secs(10));
         assert_eq!(world.calls(), ["a1"], "attempt {attempt}");
         let stopped = world.lane("a").await;
         assert_eq!(stopped.is_some(), attempt == 3, "attempt {attempt}");
