@@ -91,6 +91,17 @@ impl Mark {
         self.first <= *last && self.last >= *first
     }
 
+    /// Bytes of what grows with the batch, encoded. Every store counts like this.
+    pub(crate) fn bytes(&self) -> u64 {
+        let tried = self.tried.iter();
+        let tried: usize = tried.map(|t| t.error.len() + 160).sum();
+        (self.done.encode().len() + tried + self.announced.len() * 160) as u64
+    }
+}
+
+/// As every store of bytes has it.
+#[cfg(any(feature = "dynamodb", feature = "local"))]
+impl Mark {
     /// [`Mark::tried`] as text.
     pub(crate) fn tried_text(&self) -> String {
         let rows: Vec<_> = { self.tried.iter() }
@@ -148,13 +159,6 @@ impl Mark {
                 Ok((position, alone))
             })
             .collect()
-    }
-
-    /// Bytes of what grows with the batch, encoded. Every store counts like this.
-    pub(crate) fn bytes(&self) -> u64 {
-        let tried = self.tried.iter();
-        let tried: usize = tried.map(|t| t.error.len() + 160).sum();
-        (self.done.encode().len() + tried + self.announced.len() * 160) as u64
     }
 }
 
