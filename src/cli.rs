@@ -83,10 +83,8 @@ enum Command {
     /// Run records again, apart: checkpoint and lanes stay as they are.
     Replay(replay::ReplayArguments),
     /// Serve the Lambda runtime with the handler of the configuration.
-    #[cfg(feature = "lambda")]
     #[command(
-        after_help = "What a function is deployed with: as `bootstrap`, or by AWS_LAMBDA_EXEC_WRAPPER and the like. \
-Without arguments this is what the program does where AWS_LAMBDA_RUNTIME_API is set."
+        after_help = "A function is deployed with this program, or with `bootstrap`, which is less. Where AWS_LAMBDA_RUNTIME_API is set, no argument is needed.\n\nExample, in the configuration's folder:\n  lanekeeper lambda"
     )]
     Lambda,
     /// Append lines to an embedded log.
@@ -147,6 +145,12 @@ fn dispatch(arguments: Arguments) -> Result<Exit, CommandError> {
         Command::Audit(arguments) => return audit::run(&arguments),
         #[cfg(feature = "lambda")]
         Command::Lambda => crate::lambda::serve_configured(&common.config()?)?,
+        #[cfg(not(feature = "lambda"))]
+        Command::Lambda => {
+            return Err(CommandError::Usage(
+                "this build has no `lambda`: build it with `--features lambda,dynamodb`".to_owned(),
+            ));
+        }
         Command::Put(arguments) => return put::run(common, &arguments),
         Command::Check(arguments) => return check::run(common, &arguments),
         Command::Status(arguments) => status::run(common, &arguments)?,

@@ -9,6 +9,7 @@ const COMMANDS: &[&[&str]] = &[
     &["run"],
     &["recover"],
     &["replay"],
+    &["lambda"],
     &["put"],
     &["check"],
     &["status"],

@@ -119,7 +119,7 @@ fn each_has_its_code_and_says_what_to_do() {
     }
     // Some builds have more.
     // Some builds have more.
-    let text = { ["kafka", "dynamodb", "msk"].iter() }.fold(text, |text, more| {
+    let text = { ["kafka", "dynamodb", "msk", "lambda"].iter() }.fold(text, |text, more| {
         text.replace(&format!("`metrics`, `{more}`"), "`metrics`")
     });
     insta::assert_snapshot!(text);
