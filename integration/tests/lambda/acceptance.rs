@@ -1,0 +1,89 @@
+//! The acceptance of every front end, behind a stream: the answer names 5.
+
+use crate::{
+    target::Say,
+    world::{World, named, stream},
+};
+use lanekeeper_integration::lambda::{Journal, Mapping, Verdict};
+
+fn over(journal: &Journal) -> usize {
+    journal.verdicts().len()
+}
+
+#[test]
+fn g3_record_5_fails_for_good_and_the_answer_names_it_until_an_operator_decides() {
+    let texts: Vec<String> = (1..=10).map(|n| n.to_string()).collect();
+    let keys: Vec<String> = (1..=10).map(|n| format!("a{}", n % 3)).collect();
+    let records: Vec<(&str, &str)> = { keys.iter().zip(&texts) }
+        .map(|(key, text)| (key.as_str(), text.as_str()))
+        .collect();
+    let stream = stream(&records);
+    let world = World::kinesis(&stream, &[("order.by", "\"partition\""), ("cap", "3")]);
+    world.target.always("5", Say::Status(400));
+    let function = world.function().freezes();
+    let running = Mapping::kinesis(&function, &stream)
+        .reports_failures()
+        .start()
+        .unwrap();
+    running
+        .until("three deliveries", |journal| over(journal) >= 3)
+        .unwrap();
+    assert_eq!(world.target.texts(), texts[..5], "6 to 10 never start");
+    let [lane] = &world.lanes()[..] else {
+        unreachable!("one lane stands");
+    };
+    assert!(lane["error"].as_str().unwrap().contains("400"), "{lane:#}");
+
+    // Mended, a delivery alone begins nothing, also not in a new instance.
+    world.target.always("5", Say::Done);
+    for environment in function.environments() {
+        environment.kill();
+    }
+    let before = over(&running.journal());
+    running
+        .until("three more", |journal| over(journal) >= before + 3)
+        .unwrap();
+    assert_eq!(
+        world.target.texts(),
+        texts[..5],
+        "a delivery is no decision"
+    );
+
+    world.lanekeeper(&["lanes", "retry", "--all", "--why", "mended"]);
+    running.until_idle().unwrap();
+    let journal = running.stop().unwrap();
+    assert_eq!(world.target.texts(), [&texts[..5], &texts[4..]].concat());
+    let answered = { journal.deliveries.iter() }
+        .filter(|d| !matches!(d.end.as_ref().unwrap().verdict, Verdict::Failure));
+    let (last, before): (Vec<_>, Vec<_>) = answered.partition(|d| named(d).is_empty());
+    assert_eq!(last.len(), 1);
+    assert!(before.iter().all(|delivery| named(delivery) == ["5"]));
+    assert!(world.lanes().is_empty(), "live again");
+}
+
+#[test]
+fn g1_a_parked_lane_takes_arrivals_and_is_released_in_order() {
+    let stream = stream(&[("a", "a1"), ("b", "b1"), ("a", "a2")]);
+    let world = World::kinesis(&stream, &[("failure.then", "\"park\"")]);
+    world.target.always("a1", Say::Status(400));
+    let running = { Mapping::kinesis(&world.function(), &stream) }
+        .reports_failures()
+        .start()
+        .unwrap();
+    running.until_idle().unwrap();
+    stream.put("a", "a3").unwrap();
+    stream.put("b", "b2").unwrap();
+    running.until_idle().unwrap();
+    assert_eq!(world.target.texts_of("a"), ["a1"]);
+    assert_eq!(world.target.texts_of("b"), ["b1", "b2"], "the others go on");
+    assert_eq!(world.lanes()[0]["count"], 3);
+
+    world.target.always("a1", Say::Effect);
+    world.lanekeeper(&["lanes", "release", "--all", "--why", "mended"]);
+    stream.put("a", "a4").unwrap();
+    running.until_idle().unwrap();
+    running.stop().unwrap();
+    assert_eq!(world.target.texts_of("a"), ["a1", "a1", "a2", "a3", "a4"]);
+    assert!(world.lanes().is_empty(), "live again");
+    world.assert_applied_once(["a1"]);
+}

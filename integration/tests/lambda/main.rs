@@ -1,0 +1,21 @@
+//! The real binary as a function: `lanekeeper lambda` behind our own event source mappings, with its marks
+//! in DynamoDB and a scripted HTTP endpoint as its handler, which keeps the books.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails loudly, its helpers too"
+)]
+
+mod acceptance;
+mod aggregate;
+mod chaos;
+mod deadline;
+mod ends;
+mod faults;
+mod golden;
+mod instances;
+mod oracle;
+mod queues;
+mod refusals;
+mod target;
+mod world;
