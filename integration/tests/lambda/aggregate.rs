@@ -84,7 +84,7 @@ fn g5_an_aggregate_of_several_keys_behind_a_higher_factor_is_a_named_error() {
     else {
         unreachable!("{:#?}", journal.deliveries);
     };
-    assert!(message.contains("parallelization_factor"), "{message}");
+    assert!(message.contains("ParallelizationFactor"), "{message}");
     assert!(world.target.calls().is_empty());
     // Declared, they are lanes of their own.
     world.set("lambda.parallelization_factor", "1");

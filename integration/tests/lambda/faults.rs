@@ -9,6 +9,7 @@ use crate::{
 use lanekeeper_integration::{
     lambda::{Mapping, Outcome, Stream, Verdict},
     proxy::{Fault, Faults, Kind, Rule},
+    scene::eventually,
 };
 use std::time::Duration;
 
@@ -86,4 +87,41 @@ fn g7_while_the_table_is_out_of_reach_nothing_starts_and_then_all_is_done() {
     running.until_idle().unwrap();
     running.stop().unwrap();
     audit(&world.target.calls(), &records, Rules::default());
+}
+
+/// Out of reach in the middle of a batch, for longer than the invocation has: what is done then, and cannot
+/// be said, runs again, and its effects do not.
+#[test]
+fn g8_cut_off_in_the_middle_until_past_the_deadline_nothing_is_lost() {
+    let records = many(3, 8);
+    let stream = Stream::new("orders", 1);
+    put(&stream, &records);
+    let world = World::kinesis(&stream, &[("failure.timeout", "\"1s\"")]);
+    world
+        .target
+        .otherwise(Say::EffectAfter(Duration::from_millis(40)));
+    let proxy = world.proxy(Faults::none());
+    let function = world
+        .function_through(&proxy)
+        .timeout(Duration::from_secs(3));
+    let running = Mapping::kinesis(&function, &stream)
+        .reports_failures()
+        .start()
+        .unwrap();
+    eventually("calls", || Ok(world.target.calls().len() >= 6)).unwrap();
+    proxy.freeze(Duration::from_secs(4));
+    running
+        .until("an end", |j| !j.verdicts().is_empty())
+        .unwrap();
+    proxy.thaw();
+    running.until_idle().unwrap();
+    let journal = running.stop().unwrap();
+    println!("{:?}", journal.verdicts());
+    let rules = Rules {
+        repeats_max: records.len(),
+        is_doubled: false,
+    };
+    let repeats = audit(&world.target.calls(), &records, rules);
+    println!("{repeats} repeats");
+    world.assert_applied_once(records.iter().map(|(_, text)| text.as_str()));
 }

@@ -125,7 +125,8 @@ fn s8_f6_after_a_refused_delete_an_effect_does_not_happen_again() {
         .target
         .says("slow", &[Say::EffectAfter(Duration::from_millis(1_200))]);
     world.target.always("slow", Say::Effect);
-    let function = world.function();
+    // While it is at work, nobody else can be: what comes again has to wait.
+    let function = world.function().reserved(1);
     let mapping = Mapping::sqs(&function, &queue).reports_failures();
     let running = mapping.start().unwrap();
     running
