@@ -18,7 +18,7 @@ use std::{
 };
 
 const KEYS: usize = 12;
-const TURNS: usize = 70;
+const TURNS: usize = 110;
 
 struct Chaos {
     random: Rng,
