@@ -32,6 +32,7 @@ mod kafka;
 mod kinesis;
 mod marks;
 mod merge;
+mod release;
 #[cfg(test)]
 mod sample;
 mod serve;

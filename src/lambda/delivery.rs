@@ -127,6 +127,14 @@ impl Delivery {
         }
     }
 
+    /// One that brings nothing of one partition: what is decided on its lanes is acted on all the same.
+    pub(super) fn of_nothing(kind: EventKind, partition: &str) -> Self {
+        Self {
+            partitions: vec![Delivered::new(partition, partition)],
+            ..Self::new(kind, None)
+        }
+    }
+
     /// How many entries there are, in all partitions.
     pub fn entries(&self) -> usize {
         self.partitions.iter().map(Delivered::len).sum()

@@ -1,6 +1,9 @@
 //! The function, as the Lambda runtime calls it: one process, one invocation at a time.
 
-use super::{Answer, Delivery, Event, EventError, EventKind, Function, InvocationError, decode};
+use super::{
+    Answer, Delivery, Event, EventError, EventKind, Function, InvocationError, decode,
+    release::{ReleaseError, Request},
+};
 use crate::{
     config::{Config, ConfigErrors, DeadLetterConfig, SourceKind, StoreKind},
     handler::{Handler, Rust, Target},
@@ -57,6 +60,8 @@ enum Failed {
     Event(#[from] EventError),
     #[error(transparent)]
     Invocation(#[from] InvocationError),
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
     #[error("{kind} event of `{arn}`: no source of the configuration has it; {known}")]
     UnknownSource {
         kind: EventKind,
@@ -72,6 +77,7 @@ impl From<Failed> for Diagnostic {
         let kind = match &failed {
             Failed::Event(_) => "Event",
             Failed::Invocation(_) => "Invocation",
+            Failed::Release(_) => "Release",
             Failed::UnknownSource { .. } => "UnknownSource",
             Failed::Unfinished(_) => "Unfinished",
         };
@@ -120,9 +126,10 @@ impl Served {
     async fn invoke(&self, payload: &RawValue, deadline: u64) -> Result<Box<RawValue>, Failed> {
         let delivery = match decode(payload.get().as_bytes())? {
             Event::Delivery(delivery) => delivery,
-            Event::Request(_) => {
-                let what = "an invocation with `lanekeeper` asks for something, and there is nothing to ask for: decide lanes with `lanekeeper lanes`, which the next delivery acts on";
-                return Err(Failed::Unfinished(what.to_owned()));
+            Event::Request(request) => {
+                let wanted = Request::read(request.get())?;
+                let released = self.function.release(&wanted, self.left(deadline)).await?;
+                return written(&serde_json::json!({ "lanekeeper": { "release": released } }));
             }
         };
         if delivery.window.is_some() {
@@ -133,8 +140,7 @@ impl Served {
             delivery.refuse_mixed_keys()?;
         }
         let source = self.source(&delivery)?;
-        let now = u64::try_from(self.function.clock.wall_millis()).unwrap_or(0);
-        let left = Duration::from_millis(deadline.saturating_sub(now));
+        let left = self.left(deadline);
         let invoked = { &self.function }
             .invoke(&source, Arc::new(delivery), left)
             .await?;
@@ -145,6 +151,12 @@ impl Served {
             }
             Answer::Fail(why) => Err(Failed::Unfinished(why)),
         }
+    }
+
+    /// Until a deadline, in milliseconds since 1970.
+    fn left(&self, deadline: u64) -> Duration {
+        let now = u64::try_from(self.function.clock.wall_millis()).unwrap_or(0);
+        Duration::from_millis(deadline.saturating_sub(now))
     }
 
     /// The name of the source that a delivery is of.
@@ -205,6 +217,10 @@ impl Served {
             known.join(", ")
         }
     }
+}
+
+fn written(answer: &serde_json::Value) -> Result<Box<RawValue>, Failed> {
+    RawValue::from_string(answer.to_string()).map_err(|e| Failed::Unfinished(e.to_string()))
 }
 
 /// The store that a configuration names.

@@ -4,7 +4,8 @@ use crate::{
     target::Say,
     world::{World, named, stream},
 };
-use lanekeeper_integration::lambda::{Journal, Mapping, Verdict};
+use lanekeeper_integration::lambda::{Journal, Mapping, Outcome, Verdict};
+use serde_json::{Value, json};
 
 fn over(journal: &Journal) -> usize {
     journal.verdicts().len()
@@ -86,4 +87,50 @@ fn g1_a_parked_lane_takes_arrivals_and_is_released_in_order() {
     assert_eq!(world.target.texts_of("a"), ["a1", "a1", "a2", "a3", "a4"]);
     assert!(world.lanes().is_empty(), "live again");
     world.assert_applied_once(["a1"]);
+}
+
+#[test]
+fn g1_a_parked_lane_is_released_by_an_invocation_of_ones_own() {
+    let stream = stream(&[("a", "a1"), ("b", "b1"), ("a", "a2")]);
+    let world = World::kinesis(&stream, &[("failure.then", "\"park\"")]);
+    world.target.always("a1", Say::Status(400));
+    let function = world.function();
+    let mapping = Mapping::kinesis(&function, &stream).reports_failures();
+    mapping.run().unwrap();
+    assert_eq!(world.target.texts_of("a"), ["a1"]);
+    let ask = |what: &str| function.invoke(what).unwrap().outcome;
+
+    // Of another key nothing is parked, and what is misspelt is not taken for all.
+    let none = ask(r#"{"lanekeeper": {"release": {"key": "b"}}}"#);
+    assert_eq!(answered(&none)["lanes"], 0);
+    let Outcome::Failed { kind, message } = ask(r#"{"lanekeeper": {"release": {"keys": "a"}}}"#)
+    else {
+        unreachable!("it is refused");
+    };
+    assert_eq!(kind, "lanekeeper.Release");
+    assert!(message.contains("unknown field `keys`"), "{message}");
+    assert_eq!(world.target.texts_of("a"), ["a1"]);
+
+    // Its head fails again: it stands as before.
+    let again = ask(r#"{"lanekeeper": {"release": {"key": "a", "why": "perhaps"}}}"#);
+    let left = json!({ "source": "orders", "partition": "shardId-000000000000", "key": "a",
+        "state": "parked", "records": 2 });
+    let expected = json!({ "lanes": 1, "done": 0, "standing": [left] });
+    assert_eq!(answered(&again), expected);
+    world.target.always("a1", Say::Effect);
+    let all = ask(r#"{"lanekeeper": {"release": {"source": "orders"}}}"#);
+    let expected = json!({ "lanes": 1, "done": 2, "standing": [] });
+    assert_eq!(answered(&all), expected);
+    assert_eq!(world.target.texts_of("a"), ["a1", "a1", "a1", "a2"]);
+    assert!(world.lanes().is_empty(), "live again");
+    world.assert_applied_once(["a1"]);
+}
+
+/// What an invocation says that asked for a release.
+fn answered(outcome: &Outcome) -> Value {
+    let Outcome::Answered(body) = outcome else {
+        unreachable!("{outcome:?}");
+    };
+    let body: Value = serde_json::from_slice(body).unwrap();
+    body["lanekeeper"]["release"].clone()
 }
