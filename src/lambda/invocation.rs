@@ -52,14 +52,16 @@ pub struct Function {
 pub enum InvocationError {
     /// There is not even the time for one try.
     #[error(
-        "the invocation has {left:?} left, and one try may take {timeout:?} (`failure.timeout`) with {margin:?} (`lambda.margin`) behind it: nothing can start; give the function more time, or `failure.timeout` less"
+        "the invocation has {left:?} left, and one try may take {timeout:?} (`failure.timeout`), its target may go on for {settle:?} after that (`failure.settle`), and {margin:?} (`lambda.margin`) are kept for the answer: nothing can start; give the function more time, or these less"
     )]
     TooShort {
         /// Until the deadline.
         left: Duration,
         /// One try.
         timeout: Duration,
-        /// Behind it.
+        /// How long its target may still run it when nobody waits any more.
+        settle: Duration,
+        /// Behind both.
         margin: Duration,
     },
     /// A part of the cap would be none.
@@ -148,11 +150,16 @@ impl Function {
         if cap < concurrency {
             return Err(InvocationError::NoCap { cap, concurrency });
         }
-        if left < timeout + self.margin {
+        let settle = self.settings.settle;
+        let settle = settle.unwrap_or_else(|| self.target.settle(timeout));
+        // What a try of unknown end does is over before the batch can come again, and counts.
+        let needed = timeout + settle + self.margin;
+        if left < needed {
             let margin = self.margin;
             return Err(InvocationError::TooShort {
                 left,
                 timeout,
+                settle,
                 margin,
             });
         }
@@ -162,8 +169,9 @@ impl Function {
             // Arrivals always join a chain that stands: another invocation may have it.
             cut_at: 0,
             // What is out ends with its time, and the answer does not wait for more.
-            drain: timeout + DRAIN_BEYOND,
-            starts_until: Some(self.clock.now() + (left - timeout - self.margin)),
+            drain: timeout + settle + DRAIN_BEYOND,
+            settle: Some(settle),
+            starts_until: Some(self.clock.now() + (left - needed)),
             seed: Uuid::new_v4().as_u64_pair().0,
             ..self.settings.clone()
         })
@@ -172,8 +180,7 @@ impl Function {
     fn invocation(&self, settings: &Settings, left: Duration) -> Invocation {
         let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         let begun = self.clock.wall_millis();
-        let settle = settings.settle;
-        let settle = settle.unwrap_or_else(|| self.target.settle(settings.timeout));
+        let settle = settings.settle.unwrap_or_default();
         Invocation {
             worker: WorkerId(Uuid::new_v4()),
             begun,

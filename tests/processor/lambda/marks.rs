@@ -170,3 +170,20 @@ async fn a_record_that_kills_its_process_is_found() {
     let ran = |value: &str| calls.iter().filter(|call| *call == value).count();
     assert!(ran("b1") <= 2 && ran("c1") <= 2, "{calls:?}");
 }
+
+/// A target that does not answer: what becomes of the record is not known, and it counts all the same.
+#[tokio::test(start_paused = true)]
+async fn g10_a_record_that_gets_no_answer_is_used_up_like_any_other() {
+    let mut world = World::new();
+    world.settings.settle = Some(Duration::from_secs(5));
+    world.always("a1", Say::Hang);
+    let batch = kinesis(&[(1, "a", "a1"), (2, "a", "a2")]);
+    // The time for one try of 5 s, for 5 s of what the target may still do, and little more.
+    for attempt in 1..=3 {
+        let answer = world.try_invoke(&world.function(), &batch, 11).await;
+        assert_eq!(named(&answer.expect("starts")), [sequence(1)]);
+        assert_eq!(world.calls(), ["a1"], "attempt {attempt}");
+    }
+    let stopped = world.lane("a").await.expect("stands");
+    assert_eq!((stopped.state, stopped.attempts), (LaneState::Stopped, 3));
+}
