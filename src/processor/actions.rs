@@ -134,12 +134,12 @@ impl Processor {
             Action::Pause(partition) => self.pause(partition),
             Action::Resume(partition) => self.resume(partition),
             Action::Drained(partition) => {
-                if let Some(leaving) = self
-                    .partitions
-                    .get_mut(&partition)
-                    .and_then(|o| o.leaving.as_mut())
+                if let Some(owned) = self.partitions.get_mut(&partition)
+                    && let Some(leaving) = &mut owned.leaving
                 {
                     leaving.drained = true;
+                    // An attempt of unknown end counts when its quarantine is over, which is no news.
+                    owned.dirty |= !owned.errors.is_empty();
                 }
             }
         }
