@@ -71,10 +71,19 @@ fn documented_bytes(all: &BTreeSet<Position>) -> usize {
     let frame = 1 + 4;
     let offsets: Vec<u64> = all.iter().filter_map(Position::offset).collect();
     if offsets.len() < all.len() {
-        let texts = all.iter().map(|position| position.to_string().len());
-        return frame
-            + varint_bytes(all.len() as u64)
-            + texts.map(|n| varint_bytes(n as u64) + n).sum::<usize>();
+        let mut before = "";
+        let sequences = all.iter().map(|position| {
+            let digits = position.number().expect("a sequence number");
+            let same = before.bytes().zip(digits.bytes());
+            let shared = same.take_while(|(a, b)| a == b).count();
+            before = digits;
+            let sub = position.sub().map_or(0, |sub| u64::from(sub) + 1);
+            varint_bytes(digits.len() as u64)
+                + varint_bytes(shared as u64)
+                + (digits.len() - shared).div_ceil(2)
+                + varint_bytes(sub)
+        });
+        return frame + varint_bytes(all.len() as u64) + sequences.sum::<usize>();
     }
     let (mut runs, mut bytes, mut at, mut end) = (0, 0, 0, 0u128);
     while let Some(&first) = offsets.get(at) {
