@@ -14,7 +14,7 @@ pub use commit::{
     Commit, CommitBounds, CommitError, Committed, ContentId, LaneChange, RecordEffects, TooLarge,
 };
 pub use lane::{DecisionNote, LaneItem, LaneState, Verb};
-pub use mark::{Lease, Mark, MarkStore, TRIED_ERROR_CHARS_MAX, Tried};
+pub use mark::{Lease, Mark, MarkStore, Tried};
 pub use rewind::{AsRead, Rewind, RewindError, RewindNote, RewindVerb};
 pub use rules::{
     CHECKPOINT_BYTES_MAX, HISTORY_MILLIS, KEY_BYTES_MAX, TABLE_BYTES_MAX, attempt_bytes,

@@ -65,9 +65,6 @@ pub struct Lease {
     pub until: i64,
 }
 
-/// Most characters of [`Tried::error`] that are kept.
-pub const TRIED_ERROR_CHARS_MAX: usize = 300;
-
 impl Mark {
     /// A mark that says nothing yet.
     pub fn begun(invocation: &str, (first, last): (Position, Position), begun: i64) -> Self {
