@@ -210,7 +210,7 @@ impl Marked {
                     (built, of)
                 }
             };
-            if standing.leaves_nothing(&built) {
+            if standing.leaves_nothing(&built, (self.wall)()) {
                 if standing.is_written() {
                     let gone = self.inner.unmark(&commit.partition, standing.mark()).await;
                     gone.map_err(|error| CommitError::NotWritten(error.to_string()))?;

@@ -186,8 +186,12 @@ impl Standing {
 
     /// Whether a commit leaves nothing that a mark would have to say: all messages of a queue are about to
     /// be deleted.
-    pub(super) fn leaves_nothing(&self, built: &Commit) -> bool {
-        if !self.heads.is_empty() {
+    ///
+    /// Not where the invocation took so long that the queue may refuse the delete, since the message is
+    /// visible again by then (a FIFO queue does so).
+    pub(super) fn leaves_nothing(&self, built: &Commit, now: i64) -> bool {
+        let half = self.mark.deadline.saturating_sub(self.mark.begun) / 2;
+        if !self.heads.is_empty() || now >= self.mark.begun.saturating_add(half) {
             return false;
         }
         let ends = built.mark.as_ref().is_some_and(|mark| mark.ended);

@@ -233,6 +233,20 @@ async fn a_queue_whose_messages_are_all_done_costs_no_write() {
     world.settings_of_one_attempt_a_time().await;
 }
 
+/// Scenario 8: a message whose delete may be refused, since it has taken too long.
+#[tokio::test(start_paused = true)]
+async fn s8_a_message_that_took_long_does_not_run_again() {
+    let world = World::new();
+    world.always("m1", Say::After(Duration::from_secs(4)));
+    let first = fifo(&[("m1", "g", 1, 1)]);
+    let answer = world.try_invoke(&world.function(), &first, 7).await;
+    assert_eq!(named(&answer.expect("starts")), Vec::<Value>::new());
+    assert_eq!(world.store.snapshot().marks.len(), 1);
+    let again = fifo(&[("m1", "g", 1, 2), ("m2", "g", 2, 1)]);
+    assert_eq!(world.invoke(&again).await, Vec::<Value>::new());
+    assert_eq!(world.calls(), ["m1", "m2"]);
+}
+
 impl World {
     async fn settings_of_one_attempt_a_time(&self) {
         let batch = fifo(&[("m1", "g1", 3, 1), ("m2", "g2", 4, 1)]);

@@ -168,3 +168,27 @@ async fn g1_two_instances_run_a_released_chain_once() {
     assert_eq!(calls, ["a1", "a2", "a3", "a4"]);
     assert_eq!(world.lane("a").await, None);
 }
+
+/// Behind a ParallelizationFactor above 1, batches of a shard interleave: a head that was decided on is
+/// run by the invocation that has it, and by no other.
+#[tokio::test(start_paused = true)]
+async fn g1_a_decided_head_is_run_by_whoever_it_is_delivered_to() {
+    let world = World::new();
+    world.always("a3", Say::Reject);
+    let of_a = kinesis(&[(3, "a", "a3"), (5, "a", "a5")]);
+    assert_eq!(world.invoke(&of_a).await, [sequence(3)]);
+    world.always("a3", Say::Done);
+    world.decide(Verb::Retry).await;
+    world.calls();
+    for of_b in [
+        kinesis(&[(1, "b", "b1"), (2, "b", "b2")]),
+        kinesis(&[(4, "b", "b4"), (6, "b", "b6")]),
+    ] {
+        let began = tokio::time::Instant::now();
+        assert_eq!(world.invoke(&of_b).await, Vec::<Value>::new());
+        assert!(began.elapsed() < std::time::Duration::from_secs(10));
+    }
+    assert_eq!(world.calls(), ["b1", "b2", "b4", "b6"]);
+    assert_eq!(world.invoke(&of_a).await, Vec::<Value>::new());
+    assert_eq!(world.calls(), ["a3", "a5"]);
+}
