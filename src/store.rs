@@ -100,6 +100,9 @@ pub struct Claimed {
     pub unclean: Option<WorkerId>,
     /// The partition's lanes that are not live.
     pub lanes: Vec<LaneItem>,
+    /// Behind a mapping: records that failed and are not to be tried again before, in milliseconds since
+    /// 1970.
+    pub not_before: Vec<(Position, i64)>,
 }
 
 /// Why another verb failed.

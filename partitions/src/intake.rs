@@ -4,6 +4,7 @@ use crate::lane::{Chain, Front, Standing};
 use crate::window::{Body, DETACHED, NAMED, NIL, Place, Window};
 use crate::{Action, Engine, Held, Item, PartitionId, Pushed, Resume, Stops};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 /// What the store knows of a partition when it is taken up.
 pub struct Assignment<'a, P> {
@@ -83,6 +84,19 @@ impl<R: Item> Engine<R> {
 
     /// The source hands over a record; `attempts` are those that the checkpoint knows of it.
     pub fn push(&mut self, partition: PartitionId, record: R, attempts: u32) -> Pushed {
+        self.push_after(partition, record, attempts, Duration::ZERO)
+    }
+
+    /// As [`Engine::push`], of a record that failed in another process: where it is the first of its lane,
+    /// it is not tried before `delay` is over.
+    #[inline]
+    pub fn push_after(
+        &mut self,
+        partition: PartitionId,
+        record: R,
+        attempts: u32,
+        delay: Duration,
+    ) -> Pushed {
         let slot = partition.0.slot();
         let Some(part) = self.partitions.get_mut(slot as usize) else {
             return Pushed::NotAssigned;
@@ -131,7 +145,11 @@ impl<R: Item> Engine<R> {
             self.check_intake(slot);
         }
         if was_idle {
-            self.go_on(at);
+            if delay.is_zero() {
+                self.go_on(at);
+            } else {
+                self.wait(at, Front::Waiting, delay);
+            }
         }
         if is_catching_up {
             self.seen(slot);

@@ -1,6 +1,8 @@
 //! Timers: lanes in backoff or quarantine, and ghosts in quarantine. Only failures set one.
 
-use crate::{Engine, Item, LaneId, Ticket, Time, Wake, lane::Front, ticket::Kind};
+use crate::{
+    Engine, Item, LaneId, PartitionId, Ticket, Time, Wake, lane::Front, ticket::Kind, window::NIL,
+};
 use alloc::collections::BinaryHeap;
 use core::{cmp::Reverse, time::Duration};
 
@@ -47,6 +49,22 @@ impl<R: Item> Engine<R> {
             (Some(timer), Some(probe)) => Some(if probe.0 < timer.0 { probe } else { timer }),
             (timer, probe) => timer.or(probe),
         }
+    }
+
+    /// Records of a partition that wait for their next try, and until when. Looks at each lane that waits
+    /// or stands.
+    pub fn waits(&self, partition: PartitionId) -> impl Iterator<Item = (&R::Position, Time)> {
+        let asides = self
+            .part(partition)
+            .into_iter()
+            .flat_map(|part| &part.asides);
+        asides.filter_map(|&at| {
+            let lane = &self.lanes[at];
+            let until = lane.aside.as_ref()?.until;
+            let front = self.front_of(at);
+            (lane.front == Front::Waiting && front != NIL)
+                .then(|| (self.entries[front].position(), until))
+        })
     }
 
     /// Why a timer counts, if it still does.

@@ -56,8 +56,8 @@ pub(super) struct Standing {
     number: u64,
     /// What marks of others call done, of the batch.
     elsewhere: BTreeSet<Position>,
-    /// Tries of others, by the lane's revision.
-    tried: HashMap<(Position, u64), u32>,
+    /// Tries of others, by the lane's revision, and when the record may be tried again.
+    tried: HashMap<(Position, u64), (u32, i64)>,
     /// Heads of stopped lanes that are not in the batch, and that a decision is about.
     heads: BTreeMap<Position, LaneKey>,
     /// Lane items as the store has them.
@@ -161,6 +161,7 @@ impl Standing {
             keep: false,
             settled_in: false,
             mark: Some(self.mark.clone()),
+            not_before: Vec::new(),
         }
     }
 
@@ -261,7 +262,7 @@ impl Standing {
     /// Failed tries of others that count.
     fn tried_elsewhere(&self, position: &Position) -> u32 {
         let key = (position.clone(), self.rev_of(position));
-        self.tried.get(&key).copied().unwrap_or(0)
+        self.tried.get(&key).map_or(0, |(attempts, _)| *attempts)
     }
 
     fn ownership(&self, invocation: &Invocation) -> Ownership {
@@ -408,7 +409,7 @@ impl Standing {
             .map(|p| (*p).clone());
         let mut mark = self.mark.clone();
         mark.done = done.collect();
-        mark.tried = self.own_tries(of);
+        mark.tried = self.own_tries(of, &commit.not_before);
         forget(&mut mark.tried, spare);
         mark.announced = { of.announced.iter() }
             .filter(|(position, _)| delivered.contains(&position))
@@ -436,7 +437,7 @@ impl Standing {
         }
     }
 
-    fn own_tries(&self, checkpoint: &Checkpoint) -> Vec<Tried> {
+    fn own_tries(&self, checkpoint: &Checkpoint, not_before: &[(Position, i64)]) -> Vec<Tried> {
         let mut tries = Vec::new();
         for (position, attempts) in &checkpoint.attempts {
             if self.lane_of(position).is_none() {
@@ -444,12 +445,13 @@ impl Standing {
             }
             let own = attempts.saturating_sub(self.tried_elsewhere(position));
             if own > 0 {
+                let mut waits = not_before.iter().filter(|(of, _)| of == position);
                 tries.push(Tried {
                     position: position.clone(),
                     rev: self.rev_of(position),
                     attempts: own,
                     error: String::new(),
-                    not_before: 0,
+                    not_before: waits.next().map_or(0, |(_, until)| *until),
                 });
             }
         }

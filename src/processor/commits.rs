@@ -157,6 +157,7 @@ impl Processor {
             keep: self.now >= owned_kept(&self.partitions, id) + KEEP_EVERY,
             settled_in,
             mark: None,
+            not_before: self.not_before(id),
         });
         let owned = self.partitions.get_mut(&id)?;
         owned.waiting.retain(|w| !tickets.contains(&w.ticket));
@@ -173,6 +174,22 @@ impl Processor {
             begun_at: self.now,
         });
         Some(commit)
+    }
+
+    /// Records that wait longer than this process is to last.
+    fn not_before(&self, id: PartitionId) -> Vec<(Position, i64)> {
+        if self.settings.starts_until.is_none() {
+            return Vec::new();
+        }
+        let (now, wall) = (self.now, self.clock.wall_millis());
+        let at = |time: Duration| {
+            let left = time.saturating_sub(now).as_millis();
+            wall.saturating_add(i64::try_from(left).unwrap_or(i64::MAX))
+        };
+        let waits = self.engine.waits(id);
+        waits
+            .map(|(position, until)| (position.clone(), at(until.0)))
+            .collect()
     }
 
     fn content_id(&mut self) -> ContentId {

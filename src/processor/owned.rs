@@ -34,6 +34,8 @@ pub(super) struct Owned {
     pub(super) retention: Option<Duration>,
     /// Attempts that the checkpoint knows of records that were not handed over yet.
     pub(super) attempts: HashMap<Position, u32>,
+    /// Those of them that are not to be tried again before, in milliseconds since 1970.
+    pub(super) not_before_of: HashMap<Position, i64>,
     /// Attempts of those of them that a worker's death was charged to.
     pub(super) charged: Charged,
     /// What failed tries of open records said.
@@ -188,6 +190,7 @@ impl Owned {
             behind: None,
             retention: None,
             attempts: HashMap::new(),
+            not_before_of: HashMap::new(),
             charged: Charged::new(),
             errors: HashMap::new(),
             waiting: Vec::new(),

@@ -37,6 +37,8 @@ pub struct Commit {
     /// Behind a mapping, written instead of the checkpoint; `None`: an owner's commit. Records with
     /// effects are then remembered one by one, whoever commits them ([`CommitError::AlreadyDone`]).
     pub mark: Option<Mark>,
+    /// Behind a mapping: records that are not to be tried again before, in milliseconds since 1970.
+    pub not_before: Vec<(Position, i64)>,
 }
 
 /// A write of one lane item and its chain.

@@ -221,6 +221,7 @@ impl Owner {
             keep: false,
             settled_in: false,
             mark: None,
+            not_before: Vec::new(),
         }
     }
 

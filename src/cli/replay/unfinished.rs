@@ -135,6 +135,7 @@ impl Unfinished {
             keep: false,
             settled_in: false,
             mark: None,
+            not_before: Vec::new(),
         };
         for result in store.commit(&[commit]).await {
             result.map_err(|error| CommandError::OutOfReach(error.to_string()))?;

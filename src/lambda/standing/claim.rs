@@ -45,7 +45,20 @@ impl Standing {
             ownership: self.ownership(invocation),
             unclean: None,
             lanes: self.shown.values().cloned().collect(),
+            not_before: self.not_before(now, invocation.attempts_max),
         }
+    }
+
+    /// Records that another invocation has tried so lately that they are to wait.
+    fn not_before(&self, now: i64, attempts_max: u32) -> Vec<(Position, i64)> {
+        let waits = { self.tried.iter() }.filter(|((position, rev), (attempts, until))| {
+            *until > now
+                // What is used up fails without a try.
+                && *attempts < attempts_max && *rev == self.rev_of(position) && !self.elsewhere.contains(position)
+        });
+        waits
+            .map(|((position, _), (_, until))| (position.clone(), *until))
+            .collect()
     }
 
     fn take_in(&mut self, marks: &[&Mark]) {
@@ -58,7 +71,8 @@ impl Standing {
             for one in &mark.tried {
                 let sum = self.tried.entry((one.position.clone(), one.rev));
                 let sum = sum.or_default();
-                *sum = sum.saturating_add(one.attempts);
+                sum.0 = sum.0.saturating_add(one.attempts);
+                sum.1 = sum.1.max(one.not_before);
             }
         }
         // What a chain covers is in it, or has passed, whatever became of the mark that said so.

@@ -172,6 +172,7 @@ impl DynamodbStore {
                 ownership,
                 unclean: found.and_then(|found| found.worker),
                 lanes,
+                not_before: Vec::new(),
             });
         }
         Err(StoreError::OutOfReach(format!(

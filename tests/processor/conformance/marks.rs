@@ -57,6 +57,7 @@ impl Invocation {
             keep: false,
             settled_in: false,
             mark: Some(self.mark.clone()),
+            not_before: Vec::new(),
         }
     }
 

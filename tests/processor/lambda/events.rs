@@ -257,6 +257,7 @@ impl World {
         let answer = self.try_invoke(&function, &batch, 20).await;
         assert_eq!(named(&answer.expect("starts")), ["m1"]);
         assert_eq!(self.store.snapshot().marks.len(), 1);
+        tokio::time::advance(Duration::from_secs(3_600)).await;
         let batch = fifo(&[("m1", "g1", 3, 2)]);
         assert_eq!(self.invoke(&batch).await, Vec::<Value>::new());
         assert_eq!(self.calls(), ["m1", "m2", "m1"]);

@@ -20,6 +20,10 @@ async fn attempts_add_up_over_invocations_and_used_up_is_for_good() {
         assert_eq!(world.calls(), ["a1"], "attempt {attempt}");
         let stopped = world.lane("a").await;
         assert_eq!(stopped.is_some(), attempt == 3, "attempt {attempt}");
+        // Delivered again at once, it is not tried before its time, nor is that an attempt.
+        assert_eq!(world.invoke(&batch).await, [sequence(1)]);
+        assert_eq!(world.calls(), Vec::<String>::new());
+        tokio::time::advance(Duration::from_secs(3_600)).await;
     }
     let stopped = world.lane("a").await.expect("stands");
     assert_eq!((stopped.state, stopped.attempts), (LaneState::Stopped, 3));
@@ -31,6 +35,7 @@ async fn attempts_add_up_over_invocations_and_used_up_is_for_good() {
     for _ in 1..=3 {
         assert_eq!(world.invoke(&batch).await, [sequence(1)]);
         assert_eq!(world.calls(), ["a1"]);
+        tokio::time::advance(Duration::from_secs(3_600)).await;
     }
     world.always("a1", Say::Done);
     world.decide(Verb::Retry).await;
@@ -47,6 +52,7 @@ async fn g3_what_is_used_up_is_not_tried_again_lane_item_or_not() {
     let batch = kinesis(&[(1, "a", "a1"), (2, "b", "b1")]);
     for _ in 0..2 {
         world.invoke(&batch).await;
+        tokio::time::advance(Duration::from_secs(3_600)).await;
     }
     // A third one, which did not come to write the lane's item.
     world.store.tamper(|contents| {
@@ -120,6 +126,7 @@ async fn g8_a_record_has_one_id_whatever_delivers_it() {
     world.says("a1", &[Say::Later, Say::Done]);
     let batch = kinesis(&[(1, "a", "a1")]);
     world.invoke(&batch).await;
+    tokio::time::advance(Duration::from_secs(3_600)).await;
     world.invoke(&batch).await;
     let id = format!("orders/shardId-000000000006/{}/0", sequence(1));
     assert_eq!(world.ids(), [id.clone(), id]);

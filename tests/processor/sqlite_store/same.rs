@@ -178,6 +178,7 @@ impl Caller {
             keep: self.random.one_in(4),
             settled_in: self.random.one_in(4),
             mark: None,
+            not_before: Vec::new(),
         };
         self.sent.push(commit.clone());
         commit
