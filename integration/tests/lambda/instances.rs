@@ -3,7 +3,7 @@
 use crate::{
     oracle::{Rules, at_once_most, audit},
     target::Say,
-    world::{World, owned, stream},
+    world::{LAST_IN_FOUR_SECONDS, World, owned, stream},
 };
 use lanekeeper_integration::{
     lambda::{Function, Mapping, Reuse, Stage, Stream},
@@ -96,19 +96,14 @@ fn k19_halves_of_a_batch_know_what_the_whole_has_done() {
 fn a_redelivery_to_another_instance_knows_what_the_first_has_done() {
     let records = many(4, 5);
     let stream = stream_of(&records);
-    let settings = [
-        ("failure.backoff_min", "\"1h\""),
-        ("failure.backoff_max", "\"1h\""),
-        ("failure.timeout", "\"1s\""),
-    ];
-    let world = World::kinesis(&stream, &settings);
+    let world = World::kinesis(&stream, &[]);
     world.target.otherwise(Say::Effect);
     for text in ["k0-1", "k2-0", "k3-4"] {
-        world.target.says(text, &[Say::Status(500)]);
+        world.target.says(text, &[LAST_IN_FOUR_SECONDS]);
     }
     let function = world
         .function()
-        .timeout(Duration::from_secs(3))
+        .timeout(Duration::from_secs(4))
         .reuse(Reuse::Never);
     let journal = Mapping::kinesis(&function, &stream)
         .reports_failures()

@@ -3,7 +3,7 @@
 use crate::{
     oracle::at_once_most,
     target::Say,
-    world::{World, named},
+    world::{LAST_IN_FOUR_SECONDS, World, named},
 };
 use lanekeeper_integration::lambda::{Clock, Mapping, Queue, Verdict, Why};
 use std::time::Duration;
@@ -16,22 +16,15 @@ fn fifo(messages: &[(&str, &str)]) -> Queue {
     queue
 }
 
-/// One attempt in each invocation: the wait for the next does not fit into what is left of it.
-const ONE_AT_A_TIME: [(&str, &str); 3] = [
-    ("failure.backoff_min", "\"1h\""),
-    ("failure.backoff_max", "\"1h\""),
-    ("failure.timeout", "\"1s\""),
-];
-
 #[test]
 fn s5_f19_the_recorded_run_of_four_messages() {
     let dead_letters = Queue::fifo("dead");
     let queue = fifo(&[("g", "1"), ("g", "2"), ("g", "3"), ("g", "4")]);
     let queue = queue.redrives_to(&dead_letters, 2);
-    let world = World::sqs(&queue, &ONE_AT_A_TIME);
-    world.target.says("2", &[Say::Status(500)]);
-    world.target.always("4", Say::Status(500));
-    let function = world.function().timeout(Duration::from_secs(3));
+    let world = World::sqs(&queue, &[]);
+    world.target.says("2", &[LAST_IN_FOUR_SECONDS]);
+    world.target.always("4", LAST_IN_FOUR_SECONDS);
+    let function = world.function().timeout(Duration::from_secs(4));
     let journal = Mapping::sqs(&function, &queue)
         .reports_failures()
         .run()
@@ -152,9 +145,9 @@ fn s3_of_a_standard_queue_only_what_failed_comes_again() {
     for text in ["1", "2", "3"] {
         queue.send(text).unwrap();
     }
-    let world = World::sqs(&queue, &ONE_AT_A_TIME);
-    world.target.says("2", &[Say::Status(500)]);
-    let function = world.function().timeout(Duration::from_secs(3));
+    let world = World::sqs(&queue, &[]);
+    world.target.says("2", &[LAST_IN_FOUR_SECONDS]);
+    let function = world.function().timeout(Duration::from_secs(4));
     let journal = Mapping::sqs(&function, &queue)
         .reports_failures()
         .run()

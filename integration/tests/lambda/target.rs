@@ -34,6 +34,8 @@ pub(crate) enum Say {
     Effect,
     /// This status: 400 is a reject, 500 a retry, 503 blames the endpoint.
     Status(u16),
+    /// This status after this time.
+    StatusAfter(u16, Duration),
     /// 200 after this time.
     After(Duration),
     /// Effects after this time.
@@ -227,6 +229,10 @@ async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Byte
         Say::Done => status(200),
         Say::Effect => effects(&key, &text),
         Say::Status(code) => status(code),
+        Say::StatusAfter(code, time) => {
+            sleep(time).await;
+            status(code)
+        }
         Say::After(time) => {
             sleep(time).await;
             status(200)

@@ -1,6 +1,6 @@
 //! A function, its target and its table, and who asks the command line about them.
 
-use crate::target::Target;
+use crate::target::{Say, Target};
 use lanekeeper_integration::{
     lambda::{Delivery, Function, MessageQueue as _, Queue, Stream},
     proxy::{Faults, Proxy},
@@ -28,6 +28,10 @@ const SETTINGS: [(&str, &str); 12] = [
 
 /// What a source is called in all of them.
 const SOURCE: &str = "orders";
+
+/// A failure that ends when no further try may start in an invocation of four seconds, but whose backoff is
+/// over when the record comes again.
+pub(crate) const LAST_IN_FOUR_SECONDS: Say = Say::StatusAfter(500, Duration::from_millis(1_800));
 
 pub(crate) struct World {
     pub(crate) target: Target,
