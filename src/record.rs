@@ -32,6 +32,16 @@ impl PartitionName {
         }
     }
 
+    /// Where a source's lanes are that all of its partitions share: a key's records go on in another shard
+    /// when theirs is split or merged. No shard, queue or topic is called so.
+    #[cfg(feature = "lambda")]
+    pub(crate) fn of_all(source: &Arc<str>) -> Self {
+        Self {
+            source: Arc::clone(source),
+            partition: "*".into(),
+        }
+    }
+
     /// Whether a person who says this means it: its name within its source, or the whole as it is shown.
     #[cfg(feature = "local")]
     pub(crate) fn is_meant_by(&self, said: &str) -> bool {

@@ -2,6 +2,7 @@
 
 use super::{Batches, Delivery, Handed, marks::Marked};
 use crate::{
+    position::Position,
     record::{LaneOrder, PartitionName},
     source::{Event, Order, Ports, Source, SourceError, Start},
 };
@@ -25,6 +26,7 @@ struct Part {
     name: PartitionName,
     start: Start,
     batches: Batches,
+    withheld: BTreeSet<Position>,
     /// The weight that was said to be missing.
     told: Option<u64>,
 }
@@ -58,7 +60,10 @@ impl BatchSource {
                     left.push(part);
                     continue;
                 }
-                match part.batches.next(&part.start, self.order, |_| true) {
+                match part
+                    .batches
+                    .next(&part.start, self.order, |p| !part.withheld.contains(p))
+                {
                     Handed::Records(records) => {
                         part.told = None;
                         moved = true;
@@ -143,6 +148,7 @@ impl BatchSource {
                 return None;
             }
             parts.push(Part {
+                withheld: self.marked.withheld(&name).await,
                 name,
                 start,
                 batches: Batches::new(Arc::clone(&self.delivery), index),

@@ -9,7 +9,7 @@ use crate::{
     history::History,
     position::Position,
     processor::{Clock, Outcome, Parts, Processor, Report, Settings, Watch},
-    record::{LaneKey, LaneOrder, NoKey, NoKeyError, OrderBy},
+    record::{LaneKey, LaneOrder, NoKey, NoKeyError, OrderBy, PartitionName},
     source::Source,
     store::{MarkStore, WorkerId},
 };
@@ -264,6 +264,15 @@ fn batches(
         Ok(Batch {
             positions: delivered.entries().map(|e| e.position().clone()).collect(),
             lanes: entries.map(lane).collect::<Result<_, _>>()?,
+            lanes_at: match delivery.kind {
+                // A key goes on in another shard when its own is split or merged.
+                EventKind::Kinesis if order.by == OrderBy::Key && !delivered.is_empty() => {
+                    PartitionName::of_all(source)
+                }
+                EventKind::Kinesis | EventKind::Sqs | EventKind::SqsFifo | EventKind::Kafka => {
+                    partition.clone()
+                }
+            },
             is_queue: matches!(delivery.kind, EventKind::Sqs | EventKind::SqsFifo),
             has_stable_positions: delivered.sharing == 0,
             is_first: delivered.entries().all(|entry| entry.receives() == Some(1)),

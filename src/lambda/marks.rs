@@ -23,7 +23,11 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, join_all, try_join3},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::Mutex;
 
 /// How often a commit is put together anew, since other invocations changed its lanes.
@@ -73,6 +77,11 @@ impl Marked {
         })
     }
 
+    async fn lanes_at(&self, partition: &PartitionName) -> Result<PartitionName, StoreError> {
+        let standing = self.part(partition)?.lock().await;
+        Ok(standing.lanes_at().clone())
+    }
+
     /// Records of a batch that nobody's durable mark calls done, ascending; all of them before the claim.
     pub(super) async fn unfinished(&self, partition: &PartitionName) -> Vec<Position> {
         match self.parts.get(partition) {
@@ -86,6 +95,14 @@ impl Marked {
         match self.parts.get(partition) {
             Some(part) => part.lock().await.is_claimed(),
             None => false,
+        }
+    }
+
+    /// Records of the batch that the processor does not get, once they are known.
+    pub(super) async fn withheld(&self, partition: &PartitionName) -> BTreeSet<Position> {
+        match self.parts.get(partition) {
+            Some(part) => part.lock().await.withheld(),
+            None => BTreeSet::new(),
         }
     }
 
@@ -139,7 +156,7 @@ impl Marked {
                 false => Ok(Vec::new()),
             }
         };
-        let items = self.inner.lane_items(partition);
+        let items = self.inner.lane_items(standing.lanes_at());
         let ((), marks, items) = try_join3(began, marks, items).await?;
         Ok(standing.claimed(&self.invocation, &marks, items, (self.wall)()))
     }
@@ -153,7 +170,10 @@ impl Marked {
         let Some(after) = standing.grown(change) else {
             return Ok(None);
         };
-        let assignment = Arc::new(standing.assignment(&self.invocation));
+        let assignment = Arc::new(Assignment {
+            name: standing.lanes_at().clone(),
+            ..standing.assignment(&self.invocation)
+        });
         let found = self
             .inner
             .chain(&assignment, &change.lane, Some(&after), 1, 0);
@@ -180,6 +200,12 @@ impl Marked {
                     of.push(index);
                 }
                 Ok(Merged::Nothing) => {}
+                Ok(Merged::Hold(change)) => {
+                    tracing::warn!(partition = %commit.partition, lane = %change.lane, "its producer sends one key to several shards at once, and its chain goes on behind this record already: the lane stops");
+                    overtaken.push(change.lane.clone());
+                    lanes.push(*change);
+                    of.push(index);
+                }
                 Err(error) => {
                     tracing::warn!(partition = %commit.partition, "{error}");
                     overtaken.push(change.lane.clone());
@@ -232,7 +258,7 @@ impl Marked {
                     return Ok(committed);
                 }
                 Err(CommitError::LaneMoved(_)) => {
-                    let items = self.inner.lane_items(&commit.partition).await;
+                    let items = self.inner.lane_items(standing.lanes_at()).await;
                     let items = items.map_err(|e| CommitError::NotWritten(e.to_string()))?;
                     standing.read(items);
                 }
@@ -272,7 +298,8 @@ impl Marked {
             match outcome.into_iter().next() {
                 Some(Ok(_)) => return Ok(()),
                 Some(Err(CommitError::LaneMoved(_))) => {
-                    standing.read(self.inner.lane_items(partition).await?);
+                    let items = self.inner.lane_items(standing.lanes_at()).await?;
+                    standing.read(items);
                 }
                 Some(Err(error)) => return Err(StoreError::OutOfReach(error.to_string())),
                 None => return Err(StoreError::OutOfReach("no answer".to_owned())),
@@ -377,8 +404,8 @@ impl Store for Marked {
         partition: &'a PartitionName,
     ) -> BoxFuture<'a, Result<Vec<LaneItem>, StoreError>> {
         Box::pin(async move {
-            let items = self.inner.lane_items(partition).await?;
             let mut standing = self.part(partition)?.lock().await;
+            let items = self.inner.lane_items(standing.lanes_at()).await?;
             standing.read(items);
             Ok(standing.shown(&self.invocation.lease(), (self.wall)()))
         })
@@ -392,8 +419,18 @@ impl Store for Marked {
         records_max: usize,
         bytes_max: u64,
     ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
-        let store = &self.inner;
-        store.chain(assignment, lane, after, records_max, bytes_max)
+        Box::pin(async move {
+            let name = self.lanes_at(&assignment.name).await?;
+            let at = match name == assignment.name {
+                true => Arc::clone(assignment),
+                false => Arc::new(Assignment {
+                    name,
+                    ..(**assignment).clone()
+                }),
+            };
+            let store = &self.inner;
+            store.chain(&at, lane, after, records_max, bytes_max).await
+        })
     }
 
     fn decide<'a>(
@@ -403,7 +440,10 @@ impl Store for Marked {
         rev: u64,
         decision: &'a DecisionNote,
     ) -> BoxFuture<'a, Result<u64, DecideError>> {
-        self.inner.decide(partition, lane, rev, decision)
+        Box::pin(async move {
+            let at = self.lanes_at(partition).await?;
+            self.inner.decide(&at, lane, rev, decision).await
+        })
     }
 
     fn take<'a>(
@@ -417,7 +457,10 @@ impl Store for Marked {
             let mut standing = self.part(partition)?.lock().await;
             let (lease, now) = (self.invocation.lease(), (self.wall)());
             let rev = standing.rev(lane);
-            let had = self.inner.lease(partition, lane, rev, &lease, now).await?;
+            let had = self
+                .inner
+                .lease(standing.lanes_at(), lane, rev, &lease, now)
+                .await?;
             Ok(standing.leased(had))
         })
     }

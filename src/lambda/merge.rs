@@ -7,6 +7,7 @@
 
 use crate::{
     position::Position,
+    record::Record,
     store::{DecisionNote, LaneChange, LaneItem, LaneState, Lease, Verb},
 };
 
@@ -25,12 +26,16 @@ pub(super) enum Merged {
     Write(Box<LaneChange>),
     /// Nothing: the store has it already, or it need not know.
     Nothing,
+    /// This, and the lane's records stay unfinished: it stops, since its chain has no place for them.
+    Hold(Box<LaneChange>),
 }
 
 /// Both sides of a change.
 pub(super) struct Sides<'a> {
     /// The item as the processor knows it.
     pub(super) shown: Option<&'a LaneItem>,
+    /// The partition, where others share its lanes.
+    pub(super) sharing: Option<&'a str>,
     /// What it wants.
     pub(super) change: &'a LaneChange,
     /// The item in the store.
@@ -101,21 +106,23 @@ impl Sides<'_> {
             .map_or(wanted, |actual| actual.rev.saturating_add(1))
     }
 
-    /// Where the chain that the lane had ends: what is not behind it has passed.
-    fn former_tail(&self) -> Option<&Position> {
-        self.actual.and_then(|actual| actual.tail.as_ref())
+    /// Whether a record of the batch is in the chain that the lane has or had.
+    fn is_covered(&self, position: &Position) -> bool {
+        let partition = self.sharing.unwrap_or_default();
+        self.actual
+            .is_some_and(|actual| actual.covers(partition, position))
     }
 
     /// A head failed for good and the lane stops.
     fn stopped(&self, wanted: &LaneItem) -> Result<Merged, Overtaken> {
         match self.actual.map(|item| item.state) {
             None | Some(LaneState::Live) => {
-                if self.former_tail().is_some_and(|tail| wanted.head <= *tail) {
+                if self.is_covered(&wanted.head) {
                     return Ok(Merged::Nothing);
                 }
                 let mut item = wanted.clone();
                 item.rev = self.rev(wanted.rev);
-                item.tail = self.former_tail().cloned();
+                self.keep_tails(&mut item);
                 if let Some(decision) = &mut item.decision {
                     decision.lease = Some(self.lease.clone());
                 }
@@ -180,65 +187,107 @@ impl Sides<'_> {
                     return Err(self.overtaken());
                 }
             }
-            Some(LaneState::Parked | LaneState::Draining) => return Ok(self.joined(None)),
+            Some(LaneState::Parked | LaneState::Draining) => return self.joined(None),
         }
-        let append = self.behind(self.former_tail());
-        let (Some(first), Some(last)) = (append.first(), append.last()) else {
+        let append = self.joining();
+        let Some(first) = append.first() else {
             return Ok(Merged::Nothing);
         };
         let mut item = wanted.clone();
         item.rev = self.rev(wanted.rev);
         item.head = first.position().clone();
-        item.tail = Some(last.position().clone());
+        self.keep_tails(&mut item);
+        if !self.fits(&append) {
+            item.state = LaneState::Stopped;
+            (item.cut, item.count, item.bytes, item.decision) = (None, 0, 0, None);
+            return Ok(match self.write(item) {
+                Merged::Write(change) => Merged::Hold(change),
+                other @ (Merged::Nothing | Merged::Hold(_)) => other,
+            });
+        }
+        self.lengthen(&mut item, &append);
         item.count = append.len() as u64;
         item.bytes = append.iter().map(|record| record.bytes() as u64).sum();
         item.decision = None;
         Ok(self.with(self.write(item), append, None))
     }
 
-    /// Records of the change that are behind a position.
-    fn behind(&self, tail: Option<&Position>) -> Vec<crate::record::Record> {
+    /// Records of the change that are not in the chain yet.
+    fn joining(&self) -> Vec<Record> {
         let append = self.change.append.iter();
-        append
-            .filter(|record| tail.is_none_or(|tail| record.position() > tail))
-            .cloned()
-            .collect()
+        let is_in = |record: &Record| {
+            let partition = &record.assignment().name.partition;
+            self.actual
+                .is_some_and(|actual| actual.covers(partition, record.position()))
+        };
+        append.filter(|record| !is_in(record)).cloned().collect()
     }
 
-    fn with(
-        &self,
-        merged: Merged,
-        append: Vec<crate::record::Record>,
-        passed: Option<Position>,
-    ) -> Merged {
+    /// Whether records go behind all that the chain had. They do not where a producer sends one key to
+    /// several shards at once, which has no order.
+    fn fits(&self, append: &[Record]) -> bool {
+        let tail = self.actual.and_then(|actual| actual.tail.as_ref());
+        append
+            .first()
+            .is_none_or(|first| Some(first.position()) > tail)
+    }
+
+    /// A new life of the lane remembers what its former ones have had.
+    fn keep_tails(&self, item: &mut LaneItem) {
+        if let Some(actual) = self.actual {
+            item.tail.clone_from(&actual.tail);
+            item.tails.clone_from(&actual.tails);
+        }
+    }
+
+    /// The chain ends behind these records now.
+    fn lengthen(&self, item: &mut LaneItem, append: &[Record]) {
+        for record in append {
+            let position = record.position();
+            item.tail = Some(position.clone());
+            if self.sharing.is_none() {
+                continue;
+            }
+            let name = &record.assignment().name.partition;
+            match item.tails.iter_mut().find(|(of, _)| **of == **name) {
+                Some((_, tail)) => *tail = position.clone(),
+                None => item.tails.push((Box::from(&**name), position.clone())),
+            }
+        }
+    }
+
+    fn with(&self, merged: Merged, append: Vec<Record>, passed: Option<Position>) -> Merged {
         match merged {
             Merged::Write(mut change) => {
                 change.append = append;
                 change.passed = passed;
                 Merged::Write(change)
             }
-            Merged::Nothing => Merged::Nothing,
+            other @ (Merged::Nothing | Merged::Hold(_)) => other,
         }
     }
 
     /// Records join the chain that stands; those that it covers are in it, or were.
-    fn joined(&self, base: Option<LaneItem>) -> Merged {
+    fn joined(&self, base: Option<LaneItem>) -> Result<Merged, Overtaken> {
         let Some(actual) = self.actual else {
-            return Merged::Nothing;
+            return Ok(Merged::Nothing);
         };
-        let append = self.behind(actual.tail.as_ref());
+        let append = self.joining();
+        if !self.fits(&append) {
+            return Err(self.overtaken());
+        }
         let is_changed = base.is_some();
         let mut item = base.unwrap_or_else(|| actual.clone());
         match append.last() {
-            None if !is_changed => return Merged::Nothing,
+            None if !is_changed => return Ok(Merged::Nothing),
             None => {}
-            Some(last) => {
-                item.tail = Some(last.position().clone());
+            Some(_) => {
+                self.lengthen(&mut item, &append);
                 item.count += append.len() as u64;
                 item.bytes += append.iter().map(|r| r.bytes() as u64).sum::<u64>();
             }
         }
-        self.with(self.write(item), append, self.change.passed.clone())
+        Ok(self.with(self.write(item), append, self.change.passed.clone()))
     }
 
     /// A chain goes on: records join it, its head passes, a record of it failed for good.
@@ -260,7 +309,7 @@ impl Sides<'_> {
             None | Some(_) => return self.parked_behind_a_release(wanted),
         };
         if !acts {
-            return Ok(self.joined(None));
+            return self.joined(None);
         }
         if !actual.is_leased_by(self.lease) {
             return Err(self.overtaken());
@@ -299,7 +348,7 @@ impl Sides<'_> {
         }
         // Who appends at the same time would else write the head back that it has read.
         item.rev = self.rev(wanted.rev);
-        Ok(self.joined(Some(item)))
+        self.joined(Some(item))
     }
 
     /// Records for a chain that was released and drained meanwhile: they are a chain of their own, and
@@ -319,7 +368,7 @@ impl Sides<'_> {
                 }
                 Merged::Write(change)
             }
-            Merged::Nothing => Merged::Nothing,
+            other @ (Merged::Nothing | Merged::Hold(_)) => other,
         })
     }
 

@@ -84,8 +84,12 @@ impl Release {
             wanted.as_deref().is_none_or(|wanted| wanted == found)
         };
         let key = self.key.as_ref().map(|key| LaneKey::of_key(key.as_bytes()));
+        // Lanes that shards share are of each that has records in them.
+        let mut tails = item.tails.iter();
+        let has_records = |of: &str| tails.any(|(name, _)| **name == *of);
         is(&self.source, &partition.source)
-            && is(&self.partition, &partition.partition)
+            && (is(&self.partition, &partition.partition)
+                || self.partition.as_deref().is_some_and(has_records))
             && key.is_none_or(|key| item.lane == key)
             && item.state == LaneState::Parked
     }

@@ -23,6 +23,8 @@ pub(super) struct Batch {
     pub(super) positions: Vec<Position>,
     /// Their lanes.
     pub(super) lanes: Vec<LaneKey>,
+    /// Where these are: at the partition itself, or where those of all shards of its source are.
+    pub(super) lanes_at: PartitionName,
     /// Of a queue: what is answered as done is deleted, and needs no mark.
     pub(super) is_queue: bool,
     /// Of a queue: none of it was delivered before.
@@ -141,6 +143,25 @@ impl Standing {
         }
     }
 
+    /// Where its lanes are.
+    pub(super) fn lanes_at(&self) -> &PartitionName {
+        &self.batch.lanes_at
+    }
+
+    /// Records that are not handed over: their lane is given up from the beginning.
+    pub(super) fn withheld(&self) -> BTreeSet<Position> {
+        let batch = self.batch.positions.iter().zip(&self.batch.lanes);
+        batch
+            .filter(|(_, lane)| self.given_up.contains(lane))
+            .map(|(position, _)| position.clone())
+            .collect()
+    }
+
+    /// Whether other partitions have the same lanes.
+    fn is_sharing(&self) -> bool {
+        self.batch.lanes_at != self.batch.partition
+    }
+
     pub(super) fn unfinished(&self) -> Vec<Position> {
         let open = self.batch.positions.iter();
         open.filter(|p| !self.elsewhere.contains(*p) && !self.mark.done.contains(p))
@@ -162,6 +183,7 @@ impl Standing {
             settled_in: false,
             mark: Some(self.mark.clone()),
             not_before: Vec::new(),
+            lanes_at: self.is_sharing().then(|| self.batch.lanes_at.clone()),
         }
     }
 
@@ -348,6 +370,7 @@ impl Standing {
     ) -> Sides<'a> {
         Sides {
             shown: self.shown.get(&change.lane),
+            sharing: { self.is_sharing() }.then_some(&*self.batch.partition.partition),
             change,
             actual: self.actual.get(&change.lane),
             next,
@@ -433,6 +456,7 @@ impl Standing {
             keep: false,
             settled_in: false,
             mark: Some(mark),
+            lanes_at: self.is_sharing().then(|| self.batch.lanes_at.clone()),
             ..commit.clone()
         }
     }

@@ -193,6 +193,9 @@ fn add_effects(draft: &mut Draft, engine: &Engine<Record>, owned: &Owned, ticket
         if !own.is_empty() && seen.insert(index) {
             draft.effects.push(RecordEffects {
                 lane,
+                partition: Some(&record.assignment().name)
+                    .filter(|name| **name != owned.assignment.name)
+                    .cloned(),
                 position: record.position().clone(),
                 effects: own,
             });
@@ -263,6 +266,7 @@ fn failed_item(
         head: head?.position().clone(),
         record: None,
         tail: None,
+        tails: Vec::new(),
         cut: None,
         count: 0,
         bytes: 0,

@@ -158,6 +158,7 @@ impl Processor {
             settled_in,
             mark: None,
             not_before: self.not_before(id),
+            lanes_at: None,
         });
         let owned = self.partitions.get_mut(&id)?;
         owned.waiting.retain(|w| !tickets.contains(&w.ticket));

@@ -1,13 +1,15 @@
-//! The bytes of a record in a chain or a lane item: version, lane, key (where the lane is not named
-//! after it), value, timestamp, headers, each
-//! with its length; integers little-endian. The position is the store's own key, and damage is found
-//! by the row's checksum.
+//! The bytes of a record in a chain or a lane item: version, partition (of version 2 alone), lane, key
+//! (where the lane is not named after it), value, timestamp, headers, each with its length; integers
+//! little-endian. The position is the store's own key, and damage is found by the row's checksum.
+//!
+//! Shards share their lanes, so that a record whose position is a sequence number names its own.
 
-use super::{Assignment, BatchBuilder, Record, lane};
+use super::{Assignment, BatchBuilder, PartitionName, Record, lane};
 use crate::position::Position;
 use std::sync::Arc;
 
 const VERSION: u8 = 1;
+const WITH_PARTITION: u8 = 2;
 const NO_VALUE: u32 = u32::MAX;
 const NO_TIMESTAMP: i64 = i64::MIN;
 
@@ -16,7 +18,7 @@ const NO_TIMESTAMP: i64 = i64::MIN;
 pub enum StoredError {
     /// Written by a newer version, or by something else.
     #[error(
-        "stored record has format {found}, this version reads format {VERSION}: upgrade lanekeeper"
+        "stored record has format {found}, this version reads up to {WITH_PARTITION}: upgrade lanekeeper"
     )]
     Foreign {
         /// The format byte found.
@@ -25,6 +27,9 @@ pub enum StoredError {
     /// Shorter than it says.
     #[error("stored record is damaged: it ends early")]
     Truncated,
+    /// The name of its partition is no text.
+    #[error("stored record is damaged: the name of its partition is no UTF-8")]
+    NoName,
 }
 
 impl Record {
@@ -32,7 +37,12 @@ impl Record {
     pub fn to_stored(&self) -> Vec<u8> {
         let entry = self.entry();
         let mut out = Vec::with_capacity(self.bytes() + 32);
-        out.push(VERSION);
+        if entry.position.number().is_some() {
+            out.push(WITH_PARTITION);
+            push_bytes(&mut out, self.assignment().name.partition.as_bytes());
+        } else {
+            out.push(VERSION);
+        }
         push_bytes(&mut out, self.lane());
         if lane::key_of(self.lane()).is_none() {
             push_optional(&mut out, self.key());
@@ -43,7 +53,8 @@ impl Record {
         out
     }
 
-    /// Reads [`Record::to_stored`] back, into a batch of its own.
+    /// Reads [`Record::to_stored`] back, into a batch of its own: of the assignment's partition, unless it
+    /// says that it is of another one of its source.
     ///
     /// # Errors
     /// When the bytes are of another format or cut short.
@@ -53,8 +64,22 @@ impl Record {
         stored: &[u8],
     ) -> Result<Self, StoredError> {
         let mut rest = stored;
+        let mut assignment = Arc::clone(assignment);
         match take(&mut rest, 1)? {
             [VERSION] => {}
+            [WITH_PARTITION] => {
+                let name = take_bytes(&mut rest)?.ok_or(StoredError::Truncated)?;
+                let name = std::str::from_utf8(name).map_err(|_| StoredError::NoName)?;
+                if *assignment.name.partition != *name {
+                    assignment = Arc::new(Assignment {
+                        name: PartitionName {
+                            source: Arc::clone(&assignment.name.source),
+                            partition: name.into(),
+                        },
+                        ..(*assignment).clone()
+                    });
+                }
+            }
             other => return Err(StoredError::Foreign { found: other[0] }),
         }
         let lane = take_bytes(&mut rest)?.ok_or(StoredError::Truncated)?;
@@ -65,7 +90,7 @@ impl Record {
         let value = take_bytes(&mut rest)?;
         let timestamp = i64::from_le_bytes(array(take(&mut rest, 8)?));
         let headers = take_bytes(&mut rest)?.unwrap_or_default();
-        let mut batch = BatchBuilder::new(Arc::clone(assignment));
+        let mut batch = BatchBuilder::new(assignment);
         let timestamp = (timestamp != NO_TIMESTAMP).then_some(timestamp);
         batch.push_parts(position, (lane, key), value, timestamp, |bytes| {
             bytes.extend_from_slice(headers);

@@ -39,6 +39,21 @@ pub struct Commit {
     pub mark: Option<Mark>,
     /// Behind a mapping: records that are not to be tried again before, in milliseconds since 1970.
     pub not_before: Vec<(Position, i64)>,
+    /// Behind a mapping of shards: where its lanes and chains are, which all shards of a source share;
+    /// `None`: at the partition itself.
+    pub lanes_at: Option<PartitionName>,
+}
+
+impl Commit {
+    /// Where its lanes and chains are.
+    pub fn lanes_at(&self) -> &PartitionName {
+        self.lanes_at.as_ref().unwrap_or(&self.partition)
+    }
+
+    /// The partition of a record with effects.
+    pub fn partition_of<'a>(&'a self, record: &'a RecordEffects) -> &'a PartitionName {
+        record.partition.as_ref().unwrap_or(&self.partition)
+    }
 }
 
 /// A write of one lane item and its chain.
@@ -62,6 +77,8 @@ pub struct LaneChange {
 pub struct RecordEffects {
     /// Whose lane: effects of one lane are never applied out of their order.
     pub lane: LaneKey,
+    /// Its partition where that is not the commit's: a chain that shards share has records of several.
+    pub partition: Option<PartitionName>,
     /// Whose.
     pub position: Position,
     /// In the handler's order.

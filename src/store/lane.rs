@@ -30,6 +30,9 @@ pub struct LaneItem {
     pub record: Option<Vec<u8>>,
     /// Last position of the chain.
     pub tail: Option<Position>,
+    /// Of a lane that partitions share: the last position of each one's records that are in the chain, or
+    /// were. Empty where the lane is one partition's.
+    pub tails: Vec<(Box<str>, Position)>,
     /// Draining: where the chain ends for good.
     pub cut: Option<Position>,
     /// Records in the chain.
@@ -110,9 +113,50 @@ impl DecisionNote {
 }
 
 impl LaneItem {
+    /// Whether a record of this partition is in the chain, or was and has passed.
+    ///
+    /// Positions of two shards are compared with each other only in a lane whose records went on from one
+    /// to the other. A producer that names hash keys of its own sends one key to several at once: of these
+    /// each has its own tail.
+    pub fn covers(&self, partition: &str, position: &Position) -> bool {
+        if self.tails.is_empty() {
+            return self.tail.as_ref().is_some_and(|tail| position <= tail);
+        }
+        let mut tails = self.tails.iter();
+        tails.any(|(of, tail)| **of == *partition && position <= tail)
+    }
+
     /// The decision that its owner acts on.
     pub fn taken(&self) -> Option<&DecisionNote> {
         self.decision.as_ref().filter(|decision| decision.taken)
+    }
+}
+
+/// As every store of bytes has it.
+#[cfg(any(feature = "dynamodb", feature = "local"))]
+impl LaneItem {
+    /// [`LaneItem::tails`] as text; `None`: there are none.
+    pub(crate) fn tails_text(&self) -> Option<String> {
+        let tails = self.tails.iter().map(|(of, tail)| (of, tail.padded()));
+        let tails: Vec<_> = tails.collect();
+        { !tails.is_empty() }.then(|| serde_json::to_string(&tails).unwrap_or_default())
+    }
+
+    /// Reads [`LaneItem::tails_text`] back.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn tails_from(text: Option<&str>) -> Result<Vec<(Box<str>, Position)>, String> {
+        let Some(text) = text else {
+            return Ok(Vec::new());
+        };
+        let tails: Vec<(Box<str>, String)> =
+            serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let tail = |(of, tail): (Box<str>, String)| {
+            let tail = Position::from_padded(&tail).map_err(|error| error.to_string())?;
+            Ok((of, tail))
+        };
+        tails.into_iter().map(tail).collect()
     }
 }
 

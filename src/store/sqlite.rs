@@ -65,11 +65,9 @@ impl SqliteStore {
     pub fn new(database: Database, app: &str) -> Result<Self, DatabaseError> {
         if database.access() == Access::Read && !has_tables(&database)? {
             // A log that nothing was processed from yet. Where this may not write, say so.
-            database
-                .another(Access::Existing)?
-                .install(schema::SCHEMA)?;
+            install(&database.another(Access::Existing)?)?;
         }
-        database.install(schema::SCHEMA)?;
+        install(&database)?;
         database.call_blocking(|connection| Ok(guard::install(connection)?))?;
         Ok(Self {
             database,
@@ -146,17 +144,34 @@ impl SqliteStore {
     }
 }
 
-fn has_tables(database: &Database) -> Result<bool, DatabaseError> {
+/// Creates the tables, and the column that a file of before does not have.
+fn install(database: &Database) -> Result<(), DatabaseError> {
+    database.install(schema::SCHEMA)?;
+    if database.access() == Access::Read || has_tables(database)? {
+        return Ok(());
+    }
     database.call_blocking(|connection| {
-        let found = connection
-            .query_row(
-                "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'store_history'",
-                [],
-                |_| Ok(()),
-            )
-            .optional()?;
-        Ok(found.is_some())
+        let added = connection.execute_batch("ALTER TABLE store_lanes ADD COLUMN tails TEXT");
+        // Another process may have been quicker.
+        match (added, is_current(connection)?) {
+            (_, true) => Ok(()),
+            (added, false) => Ok(added?),
+        }
     })
+}
+
+/// Whether all tables are as this version makes them.
+fn has_tables(database: &Database) -> Result<bool, DatabaseError> {
+    database.call_blocking(|connection| is_current(connection))
+}
+
+fn is_current(connection: &Connection) -> Result<bool, Fault> {
+    let found = connection.query_row(
+        "SELECT 1 FROM pragma_table_info('store_lanes') WHERE name = 'tails'",
+        [],
+        |_| Ok(()),
+    );
+    Ok(found.optional()?.is_some())
 }
 
 /// Milliseconds since 1970.

@@ -222,6 +222,7 @@ impl Owner {
             settled_in: false,
             mark: None,
             not_before: Vec::new(),
+            lanes_at: None,
         }
     }
 
@@ -351,6 +352,7 @@ pub(crate) fn item(key: &str, state: LaneState, head: u64, tail: Option<u64>) ->
         head: Position::Offset(head),
         record: None,
         tail: tail.map(Position::Offset),
+        tails: Vec::new(),
         cut: None,
         count: tail.map_or(0, |tail| tail - head + 1),
         bytes: tail.map_or(0, |tail| (tail - head + 1) * 10),
@@ -409,6 +411,7 @@ pub(crate) fn effects_of(
 ) -> RecordEffects {
     RecordEffects {
         lane: lane(key),
+        partition: None,
         position: Position::Offset(offset),
         effects,
     }

@@ -4,4 +4,5 @@
 mod events;
 mod lanes;
 mod marks;
+mod shards;
 mod world;

@@ -272,6 +272,7 @@ fn stopped(lane: &ExportedLane) -> Option<Result<LaneItem, String>> {
             head: lane.position.clone(),
             record: None,
             tail: None,
+            tails: Vec::new(),
             cut: None,
             count: 0,
             bytes: 0,

@@ -129,6 +129,7 @@ impl Unfinished {
             lanes: Vec::new(),
             effects: vec![RecordEffects {
                 lane: LaneKey::of_key(&[]),
+                partition: None,
                 position: Position::Offset(1),
                 effects: vec![put],
             }],
@@ -136,6 +137,7 @@ impl Unfinished {
             settled_in: false,
             mark: None,
             not_before: Vec::new(),
+            lanes_at: None,
         };
         for result in store.commit(&[commit]).await {
             result.map_err(|error| CommandError::OutOfReach(error.to_string()))?;

@@ -11,6 +11,17 @@ use crate::{
 use partitions::Resume;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Whether a record that is not in a lane's chain has no place in it either: its producer sends one key to
+/// several shards at once. Until the chain has run, it waits, and so does what follows it in its shard.
+fn is_unplaced(item: &LaneItem, position: &Position) -> bool {
+    match item.state {
+        LaneState::Stopped | LaneState::Live => false,
+        LaneState::Parked | LaneState::Draining => {
+            item.tail.as_ref().is_some_and(|tail| position <= tail)
+        }
+    }
+}
+
 impl Standing {
     /// Takes in what a claim has read, and says of it what an owner's claim would.
     pub(in crate::lambda) fn claimed(
@@ -77,12 +88,19 @@ impl Standing {
         }
         // What a chain covers is in it, or has passed, whatever became of the mark that said so.
         let Batch {
-            positions, lanes, ..
+            positions,
+            lanes,
+            partition,
+            ..
         } = &self.batch;
         for (position, lane) in positions.iter().zip(lanes) {
-            let item = self.actual.get(lane);
-            if item.is_some_and(|item| item.tail.as_ref().is_some_and(|tail| position <= tail)) {
+            let Some(item) = self.actual.get(lane) else {
+                continue;
+            };
+            if item.covers(&partition.partition, position) {
                 self.elsewhere.insert(position.clone());
+            } else if is_unplaced(item, position) && !self.elsewhere.contains(position) {
+                self.given_up.insert(lane.clone());
             }
         }
     }

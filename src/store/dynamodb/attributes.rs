@@ -32,7 +32,7 @@ pub(super) fn bytes(bytes: impl Into<Vec<u8>>) -> AttributeValue {
 pub(super) struct Reader<'i>(pub(super) &'i Item);
 
 impl<'i> Reader<'i> {
-    fn wrong(name: &str, why: impl std::fmt::Display) -> Wrong {
+    pub(super) fn wrong(name: &str, why: impl std::fmt::Display) -> Wrong {
         Wrong(format!("attribute `{name}`: {why}"))
     }
 

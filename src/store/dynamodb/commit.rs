@@ -68,6 +68,10 @@ impl DynamodbStore {
         if commit.mark.is_some() {
             let registered = self.register(&commit.partition).await;
             registered.map_err(not_written)?;
+            if !commit.lanes.is_empty() {
+                let registered = self.register(commit.lanes_at()).await;
+                registered.map_err(not_written)?;
+            }
         }
         for table in effects.tables() {
             self.register_table(table).await.map_err(not_written)?;
@@ -110,7 +114,7 @@ impl DynamodbStore {
                 moved.push(index);
                 continue;
             }
-            let chain = (commit.partition.clone(), change.lane.clone());
+            let chain = (commit.lanes_at().clone(), change.lane.clone());
             let expression = lanes::write(change, &writer, commit.mark.as_ref());
             let key = self.lane_key(&chain.0, &chain.1);
             let write = if lanes::is_deleted(change) {
@@ -304,7 +308,7 @@ impl DynamodbStore {
                     continue;
                 };
                 if let Some(wrong) = kept::damage_of(reason.item.as_ref()) {
-                    let what = format!("lane `{}` of {}", change.lane, commit.partition);
+                    let what = format!("lane `{}` of {}", change.lane, commit.lanes_at());
                     return CommitError::Damaged(self.damaged(what, &wrong).to_string());
                 }
                 if reason.code == Code::Refused {
@@ -352,7 +356,7 @@ impl DynamodbStore {
         }
         let writer = Writer::new(commit.fence.epoch, commit.number);
         for change in &commit.lanes {
-            let chain = (commit.partition.clone(), change.lane.clone());
+            let chain = (commit.lanes_at().clone(), change.lane.clone());
             if change.item.is_none() && !lanes::is_deleted(change) {
                 self.sweep(&chain, &writer).await;
             } else if let Some(passed) = &change.passed {

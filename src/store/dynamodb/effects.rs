@@ -317,7 +317,11 @@ fn told(effect: &Effect, why: &str) -> String {
 }
 
 fn named(commit: &Commit, record: &RecordEffects, why: &str) -> String {
-    format!("record `{}/{}`: {why}", commit.partition, record.position)
+    format!(
+        "record `{}/{}`: {why}",
+        commit.partition_of(record),
+        record.position
+    )
 }
 
 /// The table that a denial names: `… on resource: arn:aws:dynamodb:…:table/orders because …`.

@@ -40,6 +40,8 @@ pub(super) fn decode(item: &Item) -> Result<LaneItem, Wrong> {
         head: of.position("head")?,
         record: of.optional_bytes("record")?.map(<[u8]>::to_vec),
         tail: of.optional_position("tail")?,
+        tails: LaneItem::tails_from(of.optional_text("tails")?)
+            .map_err(|error| Reader::wrong("tails", error))?,
         cut: of.optional_position("cut")?,
         count: of.number("count")?,
         bytes: of.number("bytes")?,
@@ -80,6 +82,7 @@ fn set_all(expression: &mut Expression, item: &LaneItem) {
     expression.set("head", text(item.head.padded()));
     expression.set_or_remove("record", item.record.as_ref().map(|r| bytes(r.clone())));
     expression.set_or_remove("tail", position(&item.tail));
+    expression.set_or_remove("tails", item.tails_text().map(text));
     expression.set_or_remove("cut", position(&item.cut));
     expression.set("count", number(item.count));
     expression.set("bytes", number(item.bytes));

@@ -116,7 +116,11 @@ impl DynamodbStore {
             return Ok(());
         };
         for (index, record) in commit.effects.iter().enumerate() {
-            let mut item = self.done_key(&commit.partition, mark.generation, &record.position);
+            let mut item = self.done_key(
+                commit.partition_of(record),
+                mark.generation,
+                &record.position,
+            );
             item.insert("invocation".to_owned(), text(&mark.invocation));
             item.insert(EXPIRES_AT.to_owned(), number(mark.expires / 1000));
             let mut expression = Expression::default();

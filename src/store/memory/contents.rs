@@ -389,7 +389,7 @@ impl Contents {
             };
         }
         for change in &commit.lanes {
-            self.write_lane(&commit.partition, change);
+            self.write_lane(commit.lanes_at(), change);
         }
         Ok(())
     }
@@ -398,7 +398,7 @@ impl Contents {
         let mut moved = Vec::new();
         for (index, change) in commit.lanes.iter().enumerate() {
             let found = self
-                .lane(&commit.partition, &change.lane)
+                .lane(commit.lanes_at(), &change.lane)
                 .map_err(damaged)?;
             if rules::moved(change, found) {
                 moved.push(index);

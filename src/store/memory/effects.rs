@@ -26,7 +26,7 @@ impl Contents {
                 Ok(()) => values.append(&mut own),
                 Err(why) => {
                     stopped.insert(&record.lane);
-                    let id = format!("{}/{}", commit.partition, record.position);
+                    let id = format!("{}/{}", commit.partition_of(record), record.position);
                     refused.push((index, format!("record `{id}`: {why}")));
                 }
             }

@@ -6,7 +6,7 @@ use crate::{
     record::{LaneKey, PartitionName},
     store::{
         Commit, CommitError, Committed, ContentId, DecideError, LaneItem, Lease, Mark, MarkStore,
-        StoreError,
+        RecordEffects, StoreError,
         rules::{self, Admission},
     },
 };
@@ -50,13 +50,13 @@ impl Contents {
                 ..Committed::default()
             });
         }
-        let named = |position: &Position| {
-            let partition = commit.partition.clone();
-            (partition, mark.generation, position.clone())
+        let named = |record: &RecordEffects| {
+            let partition = commit.partition_of(record).clone();
+            (partition, mark.generation, record.position.clone())
         };
         let effects = commit.effects.iter().enumerate();
         let already: Vec<usize> = effects
-            .filter(|(_, record)| self.done.contains(&named(&record.position)))
+            .filter(|(_, record)| self.done.contains(&named(record)))
             .map(|(index, _)| index)
             .collect();
         if !already.is_empty() {
@@ -64,7 +64,10 @@ impl Contents {
         }
         self.write_beside(commit)?;
         self.registry.insert(commit.partition.clone());
-        let done = commit.effects.iter().map(|record| named(&record.position));
+        if !commit.lanes.is_empty() {
+            self.registry.insert(commit.lanes_at().clone());
+        }
+        let done = commit.effects.iter().map(named);
         self.done.extend(done);
         self.marks.retain(|(of, _, _), found| {
             of != &commit.partition || found.mark.expires > now || found.mark.last >= mark.first

@@ -198,6 +198,9 @@ fn one(
             beside(savepoint, Names { app, values }, commit)?;
             marks::put(savepoint, app, commit, mark)?;
             history::register(savepoint, app, partition, now_millis())?;
+            if !commit.lanes.is_empty() {
+                history::register(savepoint, app, commit.lanes_at(), now_millis())?;
+            }
         }
         return Ok(admission);
     }
@@ -245,7 +248,7 @@ fn beside(
     Names { app, values }: Names<'_>,
     commit: &Commit,
 ) -> Result<(), Left> {
-    let partition = &commit.partition;
+    let partition = commit.lanes_at();
     rules::check_size(commit, LANE_BYTES_MAX)?;
     let moved = lanes::moved(savepoint, app, partition, &commit.lanes)?;
     if !moved.is_empty() {

@@ -84,7 +84,11 @@ pub(super) fn apply(
 }
 
 fn named(commit: &Commit, record: &RecordEffects, why: &str) -> String {
-    format!("record `{}/{}`: {why}", commit.partition, record.position)
+    format!(
+        "record `{}/{}`: {why}",
+        commit.partition_of(record),
+        record.position
+    )
 }
 
 fn apply_record(connection: &Connection, app: &str, record: &RecordEffects) -> Result<(), Stop> {

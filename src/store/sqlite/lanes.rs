@@ -17,7 +17,7 @@ use crate::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 const COLUMNS: &str = "lane, state, head, record, tail, cut, count, bytes, attempts, first_error, \
-    last_error, since, rev, decision, name, crc";
+    last_error, since, rev, decision, name, crc, tails";
 
 struct Columns {
     lane: Vec<u8>,
@@ -26,6 +26,7 @@ struct Columns {
     head: String,
     record: Option<Vec<u8>>,
     tail: Option<String>,
+    tails: Option<String>,
     cut: Option<String>,
     count: i64,
     bytes: i64,
@@ -47,6 +48,7 @@ impl Columns {
             head: item.head.padded(),
             record: item.record.clone(),
             tail: item.tail.as_ref().map(Position::padded),
+            tails: item.tails_text(),
             cut: item.cut.as_ref().map(Position::padded),
             count: integer(item.count),
             bytes: integer(item.bytes),
@@ -80,12 +82,13 @@ impl Columns {
                 rev: row.get(12)?,
                 decision: row.get(13)?,
                 name: row.get(14)?,
+                tails: row.get(16)?,
             },
         ))
     }
 
     fn sum(&self, app: &str, partition: &PartitionName) -> RowChecksum {
-        RowChecksum::new()
+        let sum = RowChecksum::new()
             .text(app)
             .text(&partition.source)
             .text(&partition.partition)
@@ -103,7 +106,12 @@ impl Columns {
             .text(&self.last_error)
             .integer(self.since)
             .integer(self.rev)
-            .text_or_null(self.decision.as_deref())
+            .text_or_null(self.decision.as_deref());
+        // Rows from before there was such a column are sound.
+        match &self.tails {
+            Some(tails) => sum.text(tails),
+            None => sum,
+        }
     }
 
     fn check(self, crc: u32, app: &str, partition: &PartitionName) -> Result<LaneItem, Fault> {
@@ -127,6 +135,8 @@ impl Columns {
             head: position("head", &self.head)?,
             record: self.record,
             tail: position_or_null("tail", self.tail.as_deref())?,
+            tails: LaneItem::tails_from(self.tails.as_deref())
+                .map_err(|error| damaged("tails", error))?,
             cut: position_or_null("cut", self.cut.as_deref())?,
             count: unsigned("count", self.count)?,
             bytes: unsigned("bytes", self.bytes)?,
@@ -209,7 +219,7 @@ pub(super) fn put(
     connection
         .prepare_cached(&format!(
             "INSERT OR REPLACE INTO store_lanes(app, source, partition, {COLUMNS}) VALUES \
-             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)"
+             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)"
         ))?
         .execute(params![
             app,
@@ -231,6 +241,7 @@ pub(super) fn put(
             columns.decision,
             columns.name,
             crc,
+            columns.tails,
         ])?;
     Ok(())
 }

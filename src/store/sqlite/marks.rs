@@ -194,20 +194,15 @@ pub(super) fn admit(
         Ok(Admission::Write) => Admission::Write,
         other => return Ok(other),
     };
-    let positions: Vec<Position> = { commit.effects.iter() }
-        .map(|record| record.position.clone())
-        .collect();
-    let done = read_done(
-        connection,
-        app,
-        &commit.partition,
-        mark.generation,
-        &positions,
-    )?;
-    let already: Vec<usize> = { positions.iter().enumerate() }
-        .filter(|(_, position)| done.contains(position))
-        .map(|(index, _)| index)
-        .collect();
+    let mut already = Vec::new();
+    for (index, record) in commit.effects.iter().enumerate() {
+        let partition = commit.partition_of(record);
+        let position = std::slice::from_ref(&record.position);
+        let done = read_done(connection, app, partition, mark.generation, position)?;
+        if !done.is_empty() {
+            already.push(index);
+        }
+    }
     Ok(if already.is_empty() {
         Ok(admission)
     } else {
@@ -260,6 +255,7 @@ pub(super) fn put(
             crc
         ])?;
     for record in &commit.effects {
+        let partition = commit.partition_of(record);
         let position = record.position.padded();
         let crc = done_sum(app, partition, mark.generation, &position, mark.expires).finish();
         connection
@@ -269,8 +265,8 @@ pub(super) fn put(
             )?
             .execute(params![
                 app,
-                source,
-                name,
+                &*partition.source,
+                &*partition.partition,
                 integer(mark.generation),
                 position,
                 mark.expires,

@@ -52,6 +52,7 @@ CREATE TABLE IF NOT EXISTS store_lanes(
     rev INTEGER NOT NULL,
     decision TEXT,                  -- JSON
     crc INTEGER NOT NULL,
+    tails TEXT,                     -- JSON: [[partition, position], …] of a lane that partitions share
     PRIMARY KEY (app, source, partition, lane)
 );
 

@@ -58,6 +58,7 @@ impl Invocation {
             settled_in: false,
             mark: Some(self.mark.clone()),
             not_before: Vec::new(),
+            lanes_at: None,
         }
     }
 

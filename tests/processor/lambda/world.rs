@@ -198,15 +198,23 @@ impl World {
         PartitionName::new("orders", SHARD)
     }
 
+    /// Where lanes are: those of keys are in one place for all shards.
+    pub(super) fn lanes_at(&self) -> PartitionName {
+        match self.settings.order.by {
+            OrderBy::Key => PartitionName::new("orders", "*"),
+            OrderBy::Partition => self.partition(),
+        }
+    }
+
     pub(super) async fn lane(&self, key: &str) -> Option<LaneItem> {
         let lane = LaneKey::of_key(key.as_bytes());
-        let lanes = self.store.lanes(&self.partition()).await.expect("lanes");
+        let lanes = self.store.lanes(&self.lanes_at()).await.expect("lanes");
         lanes.into_iter().find(|item| item.lane == lane)
     }
 
     /// An operator's word.
     pub(super) async fn decide(&self, verb: Verb) {
-        let partition = self.partition();
+        let partition = self.lanes_at();
         let lanes = self.store.lanes(&partition).await.expect("lanes");
         let item = lanes.first().expect("a lane stands");
         let note = DecisionNote {
@@ -291,10 +299,18 @@ pub(super) fn position(n: u64) -> Position {
 
 /// A delivery of one shard: place, key and value of each record.
 pub(super) fn kinesis(records: &[(u64, &str, &str)]) -> Value {
-    let records: Vec<Value> = { records.iter() }
-        .map(|(n, key, value)| kinesis_record(&sequence(*n), key, value.as_bytes()))
-        .collect();
-    json!({ "Records": records })
+    kinesis_of(SHARD, records)
+}
+
+/// The same of another shard.
+pub(super) fn kinesis_of(shard: &str, records: &[(u64, &str, &str)]) -> Value {
+    let records = records.iter().map(|(n, key, value)| {
+        let number = sequence(*n);
+        let mut record = kinesis_record(&number, key, value.as_bytes());
+        record["eventID"] = json!(format!("{shard}:{number}"));
+        record
+    });
+    json!({ "Records": records.collect::<Vec<_>>() })
 }
 
 pub(super) fn kinesis_record(number: &str, key: &str, data: &[u8]) -> Value {

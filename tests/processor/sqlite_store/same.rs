@@ -179,6 +179,7 @@ impl Caller {
             settled_in: self.random.one_in(4),
             mark: None,
             not_before: Vec::new(),
+            lanes_at: None,
         };
         self.sent.push(commit.clone());
         commit

@@ -1,0 +1,121 @@
+//! Keys whose records go on in another shard: lanes are those of the source.
+
+use super::world::{SHARD, Say, World, kinesis, kinesis_of, position, sequence};
+use lanekeeper::store::{LaneState, Verb};
+use partitions::Then;
+use serde_json::Value;
+
+const CHILD: &str = "shardId-000000000011";
+
+/// The records of one key among these values.
+fn of_a(values: Vec<String>) -> Vec<String> {
+    { values.into_iter() }
+        .filter(|value| value.starts_with('a'))
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn g1_what_a_child_shard_brings_joins_the_chain_of_its_parent() {
+    let world = World::new().then(Then::Park);
+    world.says("a1", &[Say::Reject]);
+    let parent = kinesis(&[(1, "a", "a1"), (2, "a", "a2"), (3, "b", "b1")]);
+    assert_eq!(world.invoke(&parent).await, Vec::<Value>::new());
+    let child = kinesis_of(CHILD, &[(11, "a", "a3"), (12, "b", "b2")]);
+    assert_eq!(world.invoke(&child).await, Vec::<Value>::new());
+    assert_eq!(of_a(world.calls()), ["a1"]);
+    let parked = world.lane("a").await.expect("stands");
+    assert_eq!((parked.count, parked.tail), (3, Some(position(11))));
+    let tails = [(SHARD, position(2)), (CHILD, position(11))];
+    assert_eq!(parked.tails, tails.map(|(of, at)| (of.into(), at)));
+    // Delivered again, by either.
+    world.invoke(&child).await;
+    world.invoke(&parent).await;
+    assert_eq!(world.lane("a").await.map(|lane| lane.count), Some(3));
+    world.ids();
+    world.decide(Verb::Release).await;
+    let next = kinesis_of(CHILD, &[(13, "a", "a4")]);
+    assert_eq!(world.invoke(&next).await, Vec::<Value>::new());
+    let ids = |shard, n| format!("orders/{shard}/{}/0", sequence(n));
+    let wanted = [ids(SHARD, 1), ids(SHARD, 2), ids(CHILD, 11), ids(CHILD, 13)];
+    assert_eq!(world.ids(), wanted, "each as its own shard has it");
+    assert_eq!(world.lane("a").await, None, "live again");
+    for batch in [&parent, &child, &next] {
+        assert_eq!(world.invoke(batch).await, Vec::<Value>::new());
+    }
+    assert_eq!(world.ids(), Vec::<String>::new());
+}
+
+/// What has been applied before its lane was parked is known by the shard that it came from.
+#[tokio::test(start_paused = true)]
+async fn g6_effects_of_a_parents_records_apply_once_in_a_child() {
+    let world = World::new().then(Then::Park);
+    world.says("a1", &[Say::Reject, Say::Effect]);
+    world.always("a2", Say::Effect);
+    world
+        .invoke(&kinesis(&[(1, "a", "a1"), (2, "a", "a2")]))
+        .await;
+    world.decide(Verb::Release).await;
+    world.invoke(&kinesis_of(CHILD, &[(11, "b", "b1")])).await;
+    let sums = world.sums().await;
+    assert_eq!((&sums["a1"], &sums["a2"]), (&1.into(), &1.into()));
+    let done = world.store.snapshot().done;
+    let of_parent = done.iter().filter(|(name, ..)| *name.partition == *SHARD);
+    assert_eq!(of_parent.count(), 2, "{done:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn g3_a_lane_that_stopped_in_the_parent_stands_in_the_child() {
+    let world = World::new();
+    world.says("a1", &[Say::Reject]);
+    let parent = kinesis(&[(1, "a", "a1"), (2, "b", "b1")]);
+    assert_eq!(world.invoke(&parent).await, [sequence(1)]);
+    // Its mapping gives it up, and goes on in the child.
+    let child = kinesis_of(CHILD, &[(11, "a", "a2"), (12, "b", "b2")]);
+    assert_eq!(world.invoke(&child).await, [sequence(11)]);
+    assert_eq!(of_a(world.calls()), ["a1"]);
+    // Tried again from its copy, which still is the parent's.
+    world.decide(Verb::Retry).await;
+    world.ids();
+    assert_eq!(world.invoke(&child).await, Vec::<Value>::new());
+    let ids = |shard, n| format!("orders/{shard}/{}/0", sequence(n));
+    assert_eq!(world.ids(), [ids(SHARD, 1), ids(CHILD, 11)]);
+}
+
+/// A producer with hash keys of its own sends one key to two shards at once: none of its records is taken
+/// for one that a chain has had.
+#[tokio::test(start_paused = true)]
+async fn g4_a_key_in_two_shards_at_once_loses_nothing() {
+    let world = World::new().then(Then::Park);
+    world.says("a5", &[Say::Reject]);
+    world.invoke(&kinesis(&[(5, "a", "a5")])).await;
+    // Behind the chain in time, and not in number: it cannot join, and waits.
+    let other = kinesis_of(CHILD, &[(3, "a", "a3"), (4, "b", "b1"), (7, "a", "a7")]);
+    assert_eq!(world.invoke(&other).await, [sequence(3)]);
+    assert_eq!(of_a(world.calls()), ["a5"]);
+    world.decide(Verb::Release).await;
+    // Who has it may run the chain, and cannot go on behind it.
+    assert_eq!(world.invoke(&other).await, [sequence(3)]);
+    assert_eq!(of_a(world.calls()), ["a5"]);
+    assert_eq!(world.invoke(&other).await, Vec::<Value>::new());
+    assert_eq!(of_a(world.calls()), ["a3", "a7"]);
+}
+
+/// The same where the chain has been released: what fails then has no place in it, and stops its lane.
+#[tokio::test(start_paused = true)]
+async fn g4_what_has_no_place_in_a_chain_stops_its_lane() {
+    let world = World::new().then(Then::Park);
+    world.says("a5", &[Say::Reject]);
+    world.invoke(&kinesis(&[(5, "a", "a5")])).await;
+    world.decide(Verb::Release).await;
+    world.invoke(&kinesis(&[(6, "b", "b1")])).await;
+    world.says("a3", &[Say::Reject]);
+    let other = kinesis_of(CHILD, &[(3, "a", "a3"), (4, "a", "a4"), (7, "b", "b2")]);
+    assert_eq!(world.invoke(&other).await, [sequence(3)]);
+    let stopped = world.lane("a").await.expect("an operator sees it");
+    let (state, head) = (stopped.state, stopped.head);
+    assert_eq!((state, head), (LaneState::Stopped, position(3)));
+    world.calls();
+    world.decide(Verb::Retry).await;
+    assert_eq!(world.invoke(&other).await, Vec::<Value>::new());
+    assert_eq!(world.calls(), ["a3", "a4"]);
+}
