@@ -120,7 +120,7 @@ enum StoreFact {
 enum Woken {
     Stop(Stop),
     Try(Ticket, Box<tries::Out>, tries::Ended),
-    Store(StoreFact),
+    Store(Box<StoreFact>),
     SourceEnded(Arc<str>, Result<(), SourceError>),
     /// Events of sources, or the time.
     Other,
@@ -263,7 +263,7 @@ impl Processor {
                 Some((ticket, out, end)) = self.tries.next(), if !self.tries.is_empty() => {
                     Woken::Try(ticket, Box::new(out), end)
                 }
-                Some(fact) = self.calls.next(), if !self.calls.is_empty() => Woken::Store(fact),
+                Some(fact) = self.calls.next(), if !self.calls.is_empty() => Woken::Store(Box::new(fact)),
                 Some((name, end)) = self.sources.next(), if !self.sources.is_empty() => {
                     Woken::SourceEnded(name, end)
                 }
@@ -276,7 +276,7 @@ impl Processor {
             match woken {
                 Woken::Stop(stop) => self.stop(stop),
                 Woken::Try(ticket, out, end) => self.try_ended(ticket, &out, end),
-                Woken::Store(fact) => self.store_fact(fact),
+                Woken::Store(fact) => self.store_fact(*fact),
                 Woken::SourceEnded(name, end) => self.source_ended(&name, end),
                 Woken::Other => {}
             }

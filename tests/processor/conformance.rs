@@ -27,6 +27,7 @@ mod lanes;
 mod marks;
 mod ownership;
 mod rewinds;
+mod shards;
 
 #[cfg(feature = "dynamodb")]
 pub(crate) use benches::DynamodbBench;
@@ -151,6 +152,8 @@ suite! {
         a_lane_that_is_live_again_keeps_its_tail
         g1_one_invocation_at_a_time_acts_on_a_decision
         a_mark_beyond_the_bound_is_refused;
+    shards:
+        g1_lanes_that_partitions_share_are_in_one_place;
     effects:
         values_follow_their_conditions
         sums_add_up_and_never_wrap

@@ -6,6 +6,7 @@ use crate::{
 };
 use lanekeeper_integration::lambda::{Journal, Mapping, Outcome, Verdict};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 fn over(journal: &Journal) -> usize {
     journal.verdicts().len()
@@ -89,6 +90,44 @@ fn g1_a_parked_lane_takes_arrivals_and_is_released_in_order() {
     world.assert_applied_once(["a1"]);
 }
 
+/// Its shard is split while it is parked: what the child brings goes on behind it.
+#[test]
+fn g1_a_lane_that_is_parked_when_its_shard_is_split_keeps_its_order() {
+    let stream = stream(&[("a", "a1"), ("b", "b1"), ("a", "a2")]);
+    let world = World::kinesis(&stream, &[("failure.then", "\"park\"")]);
+    world.target.always("a1", Say::Status(400));
+    let function = world.function();
+    let running = Mapping::kinesis(&function, &stream)
+        .reports_failures()
+        .start()
+        .unwrap();
+    running.until_idle().unwrap();
+    stream.split(0).unwrap();
+    stream.put("a", "a3").unwrap();
+    stream.put("b", "b2").unwrap();
+    running.until_idle().unwrap();
+    assert_eq!(world.target.texts_of("a"), ["a1"]);
+    assert_eq!(world.target.texts_of("b"), ["b1", "b2"], "the others go on");
+    assert_eq!(world.lanes()[0]["count"], 3);
+    let ids: BTreeSet<String> = { world.target.calls().into_iter() }
+        .map(|call| call.id.split('/').nth(1).unwrap().to_owned())
+        .collect();
+    assert_eq!(ids.len(), 2, "of two shards: {ids:?}");
+
+    world.target.always("a1", Say::Effect);
+    let shard = "shardId-000000000000";
+    let what = format!(r#"{{"lanekeeper": {{"release": {{"partition": "{shard}"}}}}}}"#);
+    let released = function.invoke(&what).unwrap().outcome;
+    let expected = json!({ "lanes": 1, "done": 3, "standing": [] });
+    assert_eq!(answered(&released), expected);
+    stream.put("a", "a4").unwrap();
+    running.until_idle().unwrap();
+    running.stop().unwrap();
+    assert_eq!(world.target.texts_of("a"), ["a1", "a1", "a2", "a3", "a4"]);
+    assert!(world.lanes().is_empty(), "live again");
+    world.assert_applied_once(["a1"]);
+}
+
 #[test]
 fn g1_a_parked_lane_is_released_by_an_invocation_of_ones_own() {
     let stream = stream(&[("a", "a1"), ("b", "b1"), ("a", "a2")]);
@@ -113,7 +152,7 @@ fn g1_a_parked_lane_is_released_by_an_invocation_of_ones_own() {
 
     // Its head fails again: it stands as before.
     let again = ask(r#"{"lanekeeper": {"release": {"key": "a", "why": "perhaps"}}}"#);
-    let left = json!({ "source": "orders", "partition": "shardId-000000000000", "key": "a",
+    let left = json!({ "source": "orders", "partition": "*", "key": "a",
         "state": "parked", "records": 2 });
     let expected = json!({ "lanes": 1, "done": 0, "standing": [left] });
     assert_eq!(answered(&again), expected);

@@ -19,15 +19,15 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 /// An invocation with a batch, which numbers its commits.
-struct Invocation {
+pub(super) struct Invocation {
     store: Arc<dyn MarkStore>,
-    partition: PartitionName,
+    pub(super) partition: PartitionName,
     mark: Mark,
     number: u64,
 }
 
 impl Invocation {
-    fn of(store: &Arc<dyn MarkStore>, name: &str, batch: (u64, u64)) -> Self {
+    pub(super) fn of(store: &Arc<dyn MarkStore>, name: &str, batch: (u64, u64)) -> Self {
         let ends = (Position::Offset(batch.0), Position::Offset(batch.1));
         Self {
             store: Arc::clone(store),
@@ -40,7 +40,7 @@ impl Invocation {
         }
     }
 
-    fn next(&mut self, done: &[u64]) -> Commit {
+    pub(super) fn next(&mut self, done: &[u64]) -> Commit {
         self.number += 1;
         self.mark.done = offsets(done);
         Commit {
@@ -62,7 +62,7 @@ impl Invocation {
         }
     }
 
-    async fn commit(&self, commit: &Commit) -> Result<Committed, CommitError> {
+    pub(super) async fn commit(&self, commit: &Commit) -> Result<Committed, CommitError> {
         let mut outcomes = self.store.commit(std::slice::from_ref(commit)).await;
         assert_eq!(outcomes.len(), 1, "one outcome a commit");
         outcomes.remove(0).map(uncounted)
