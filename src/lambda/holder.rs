@@ -16,6 +16,8 @@ pub(super) struct Invocation {
     pub(super) deadline: i64,
     /// Milliseconds that a remote may still work on what was begun.
     pub(super) settle: i64,
+    /// Milliseconds for which a remote may go on with what an invocation began that is dead now.
+    pub(super) quiet: i64,
     /// Milliseconds since 1970: no batch of today comes again from then on.
     pub(super) expires: i64,
     /// `failure.attempts`.

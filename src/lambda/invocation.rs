@@ -31,6 +31,8 @@ pub struct Function {
     pub concurrency: u32,
     /// The mapping looks for what an answer names.
     pub reports_failures: bool,
+    /// Batches of one shard that its mapping may have out at once.
+    pub parallelization_factor: u32,
     /// Nothing starts that could end later than this before the deadline.
     pub margin: Duration,
     /// How long its source may deliver a record again.
@@ -108,7 +110,7 @@ impl Function {
         let settings = self.settings_within(left)?;
         let order = order_of(delivery.kind, settings.order);
         let invocation = self.invocation(&settings, left);
-        let batches = batches(&delivery, source, order)?;
+        let batches = batches(&delivery, source, order, self.parallelization_factor)?;
         let (wall, clock) = (Arc::clone(&self.clock), Arc::clone(&self.clock));
         let marked = Arc::new(Marked::new(
             Arc::clone(&self.store),
@@ -181,11 +183,14 @@ impl Function {
         let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         let begun = self.clock.wall_millis();
         let settle = settings.settle.unwrap_or_default();
+        // What ends with its process is over.
+        let quiet = { !settle.is_zero() }.then_some(settings.timeout + settle);
         Invocation {
             worker: WorkerId(Uuid::new_v4()),
             begun,
             deadline: begun.saturating_add(millis(left)),
             settle: millis(settle),
+            quiet: millis(quiet.unwrap_or_default()),
             expires: begun.saturating_add(millis(self.retention + MARKS_AFTER)),
             attempts_max: settings.failure.attempts_max,
         }
@@ -250,6 +255,7 @@ fn batches(
     delivery: &Delivery,
     source: &Arc<str>,
     order: LaneOrder,
+    factor: u32,
 ) -> Result<Vec<Batch>, InvocationError> {
     let of = |delivered: &Delivered| {
         let partition = delivered.full_name(source);
@@ -274,6 +280,7 @@ fn batches(
                 }
             },
             is_queue: matches!(delivery.kind, EventKind::Sqs | EventKind::SqsFifo),
+            has_neighbours: delivery.kind == EventKind::Kinesis && factor > 1,
             has_stable_positions: delivered.sharing == 0,
             is_first: delivered.entries().all(|entry| entry.receives() == Some(1)),
             partition: partition.clone(),

@@ -103,6 +103,8 @@ impl Served {
                 settings: config.settings(),
                 concurrency: lambda.concurrency,
                 reports_failures: lambda.reports_failures,
+                // Where it is not known, there may be several.
+                parallelization_factor: lambda.parallelization_factor.unwrap_or(u32::MAX),
                 margin: lambda.margin,
                 retention: lambda.retention,
                 store: store(config)?,

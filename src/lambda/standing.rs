@@ -29,6 +29,8 @@ pub(super) struct Batch {
     pub(super) is_queue: bool,
     /// Of a queue: none of it was delivered before.
     pub(super) is_first: bool,
+    /// Other invocations may have records in between at the same time.
+    pub(super) has_neighbours: bool,
     /// Marks of others name the same records by the same positions. Not so where the mapping itself has
     /// read an aggregate apart: its records are counted within each event.
     pub(super) has_stable_positions: bool,
@@ -100,8 +102,15 @@ impl Standing {
         let first = batch.positions.first().cloned().unwrap_or(zero);
         let last = { batch.positions.last().cloned() }.unwrap_or_else(|| first.clone());
         let holder = invocation.worker.to_string();
+        let mut lanes = Vec::new();
+        if batch.has_neighbours && invocation.quiet > 0 {
+            lanes.extend(batch.lanes.iter().map(Mark::lane_name));
+            lanes.sort_unstable();
+            lanes.dedup();
+        }
         Self {
             mark: Mark {
+                lanes,
                 deadline: invocation.deadline,
                 expires: invocation.expires,
                 ..Mark::begun(&holder, (first, last.clone()), invocation.begun)

@@ -21,6 +21,9 @@ pub struct Mark {
     pub first: Position,
     /// The last one.
     pub last: Position,
+    /// [`Mark::lane_name`] of each lane of its batch, ascending, where other invocations may have records
+    /// in between; empty: all that is between its ends was its own.
+    pub lanes: Vec<u32>,
     /// Part of the record ids, and of what names a done record.
     pub generation: u64,
     /// Milliseconds since 1970.
@@ -72,6 +75,7 @@ impl Mark {
             invocation: invocation.to_owned(),
             first,
             last,
+            lanes: Vec::new(),
             generation: 0,
             begun,
             deadline: begun,
@@ -88,11 +92,25 @@ impl Mark {
         self.first <= *last && self.last >= *first
     }
 
+    /// What a lane is called in marks, in few bytes: two lanes may be called alike.
+    pub fn lane_name(lane: &LaneKey) -> u32 {
+        crc32c::crc32c(lane.bytes())
+    }
+
+    /// Whether its invocation had a record, as far as it says so: where two lanes are called alike, it may
+    /// say so of one that it did not have.
+    pub fn had(&self, lane: &LaneKey, position: &Position) -> bool {
+        let is_between = self.first <= *position && *position <= self.last;
+        let is_known = || { self.lanes.binary_search(&Self::lane_name(lane)) }.is_ok();
+        is_between && (self.lanes.is_empty() || is_known())
+    }
+
     /// Bytes of what grows with the batch, encoded. Every store counts like this.
     pub(crate) fn bytes(&self) -> u64 {
         let tried = self.tried.iter();
         let tried: usize = tried.map(|t| t.error.len() + 160).sum();
-        (self.done.encode().len() + tried + self.announced.len() * 160) as u64
+        let lanes = self.lanes.len() * 4;
+        (self.done.encode().len() + tried + self.announced.len() * 160 + lanes) as u64
     }
 }
 
@@ -133,6 +151,27 @@ impl Mark {
                 })
             })
             .collect()
+    }
+
+    /// [`Mark::lanes`] as bytes.
+    pub(crate) fn lanes_bytes(&self) -> Vec<u8> {
+        { self.lanes.iter() }
+            .flat_map(|lane| lane.to_le_bytes())
+            .collect()
+    }
+
+    /// Reads [`Mark::lanes_bytes`] back.
+    ///
+    /// # Errors
+    /// When these are no whole names.
+    pub(crate) fn lanes_from(bytes: &[u8]) -> Result<Vec<u32>, String> {
+        let (names, rest) = bytes.as_chunks::<4>();
+        if rest.is_empty() {
+            Ok(names.iter().map(|name| u32::from_le_bytes(*name)).collect())
+        } else {
+            let len = bytes.len();
+            Err(format!("it has {len} bytes, no multiple of 4"))
+        }
     }
 
     /// [`Mark::announced`] as text.

@@ -44,6 +44,7 @@ impl Standing {
         let ended = ended.map(|mark| mark.begun).max();
         let dead: Vec<&Mark> = { others.iter().copied() }
             .filter(|mark| !mark.ended && mark.deadline <= now && Some(mark.begun) > ended)
+            .filter(|mark| self.shares_a_record_with(mark))
             .collect();
         let checkpoint = self.put_together(&dead, invocation.attempts_max);
         self.unclean_claims = if dead.is_empty() && checkpoint.announced.is_empty() {
@@ -52,16 +53,21 @@ impl Standing {
             CAREFUL_FROM
         };
         self.checkpoint = Some(checkpoint);
+        let mut not_before = self.not_before(now, invocation.attempts_max);
+        for (position, until) in self.not_over(&others, invocation.quiet, now) {
+            let known = not_before.entry(position).or_insert(until);
+            *known = until.max(*known);
+        }
         Claimed {
             ownership: self.ownership(invocation),
             unclean: None,
             lanes: self.shown.values().cloned().collect(),
-            not_before: self.not_before(now, invocation.attempts_max),
+            not_before: not_before.into_iter().collect(),
         }
     }
 
     /// Records that another invocation has tried so lately that they are to wait.
-    fn not_before(&self, now: i64, attempts_max: u32) -> Vec<(Position, i64)> {
+    fn not_before(&self, now: i64, attempts_max: u32) -> BTreeMap<Position, i64> {
         let waits = { self.tried.iter() }.filter(|((position, rev), (attempts, until))| {
             *until > now
                 // What is used up fails without a try.
@@ -70,6 +76,27 @@ impl Standing {
         waits
             .map(|((position, _), (_, until))| (position.clone(), *until))
             .collect()
+    }
+
+    /// Whether a mark is of an invocation that had a record of this batch.
+    fn shares_a_record_with(&self, mark: &Mark) -> bool {
+        let mut batch = self.batch.positions.iter().zip(&self.batch.lanes);
+        batch.any(|(position, lane)| mark.had(lane, position))
+    }
+
+    /// Records that an invocation had which ended without a word, and that its target may still be at: the
+    /// mapping would not deliver them again if it lived.
+    fn not_over(&self, others: &[&Mark], quiet: i64, now: i64) -> Vec<(Position, i64)> {
+        let mut waits = Vec::new();
+        for mark in others.iter().filter(|mark| !mark.ended) {
+            let until = now.min(mark.deadline).saturating_add(quiet);
+            let batch = self.batch.positions.iter().zip(&self.batch.lanes);
+            let had = batch.filter(|(position, lane)| {
+                until > now && mark.had(lane, position) && !self.elsewhere.contains(position)
+            });
+            waits.extend(had.map(|(position, _)| (position.clone(), until)));
+        }
+        waits
     }
 
     fn take_in(&mut self, marks: &[&Mark]) {

@@ -26,6 +26,8 @@ pub(super) fn write(commit: &Commit, mark: &Mark) -> Expression {
     expression.set("invocation", text(&mark.invocation));
     expression.set("first", text(mark.first.padded()));
     expression.set("last", text(mark.last.padded()));
+    let lanes = (!mark.lanes.is_empty()).then(|| bytes(mark.lanes_bytes()));
+    expression.set_or_remove("lanes", lanes);
     expression.set("generation", number(mark.generation));
     expression.set("begun", number(mark.begun));
     expression.set("deadline", number(mark.deadline));
@@ -50,10 +52,12 @@ fn decode(item: &Item) -> Result<Mark, Wrong> {
     let done = OpenSet::decode(of.bytes("done")?);
     let tried = of.optional_text("tried")?.map(Mark::tried_from).transpose();
     let announced = { of.optional_text("announced")?.map(Mark::announced_from) }.transpose();
+    let lanes = { of.optional_bytes("lanes")?.map(Mark::lanes_from) }.transpose();
     Ok(Mark {
         invocation: of.text("invocation")?.to_owned(),
         first: of.position("first")?,
         last: of.position("last")?,
+        lanes: { lanes.map_err(|why| wrong("lanes", why))? }.unwrap_or_default(),
         generation: of.number("generation")?,
         begun: of.number("begun")?,
         deadline: of.number("deadline")?,

@@ -18,7 +18,7 @@ use crate::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 const COLUMNS: &str = "last, invocation, first, commit_number, content, generation, begun, deadline, \
-    done, tried, announced, ended, expires, crc";
+    done, tried, announced, ended, expires, crc, lanes";
 
 struct Columns {
     last: String,
@@ -34,6 +34,7 @@ struct Columns {
     announced: String,
     ended: i64,
     expires: i64,
+    lanes: Vec<u8>,
 }
 
 impl Columns {
@@ -52,6 +53,7 @@ impl Columns {
             announced: mark.announced_text(),
             ended: mark.ended.into(),
             expires: mark.expires,
+            lanes: mark.lanes_bytes(),
         }
     }
 
@@ -72,6 +74,7 @@ impl Columns {
                 announced: row.get(10)?,
                 ended: row.get(11)?,
                 expires: row.get(12)?,
+                lanes: row.get(14)?,
             },
         ))
     }
@@ -94,6 +97,7 @@ impl Columns {
             .text(&self.announced)
             .integer(self.ended)
             .integer(self.expires)
+            .blob(&self.lanes)
     }
 
     fn check(self, crc: u32, app: &str, of: &PartitionName) -> Result<Self, Fault> {
@@ -117,6 +121,7 @@ impl Columns {
                 .map_err(|why| wrong("announced", why))?,
             ended: self.ended != 0,
             expires: self.expires,
+            lanes: Mark::lanes_from(&self.lanes).map_err(|why| wrong("lanes", why))?,
             invocation: self.invocation,
         })
     }
@@ -233,7 +238,7 @@ pub(super) fn put(
     connection
         .prepare_cached(&format!(
             "INSERT OR REPLACE INTO store_marks(app, source, partition, {COLUMNS}) VALUES \
-             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
+             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)"
         ))?
         .execute(params![
             app,
@@ -252,7 +257,8 @@ pub(super) fn put(
             columns.announced,
             columns.ended,
             columns.expires,
-            crc
+            crc,
+            columns.lanes
         ])?;
     for record in &commit.effects {
         let partition = commit.partition_of(record);

@@ -77,6 +77,7 @@ CREATE TABLE IF NOT EXISTS store_marks(
     announced TEXT NOT NULL,        -- JSON: [[position, alone], …]
     ended INTEGER NOT NULL, expires INTEGER NOT NULL,
     crc INTEGER NOT NULL,
+    lanes BLOB NOT NULL,            -- names of 4 bytes; empty: all between its ends
     PRIMARY KEY (app, source, partition, last, invocation)
 ) WITHOUT ROWID;
 

@@ -101,6 +101,7 @@ pub(super) async fn a_mark_reads_back_whole_and_needs_no_claim(bench: &dyn Bench
     }];
     one.mark.announced = vec![(Position::Offset(6), true), (Position::Offset(7), false)];
     one.mark.ended = true;
+    one.mark.lanes = vec![1, 7, u32::MAX];
     let commit = one.next(&[3, 4, 8]);
     assert_eq!(one.commit(&commit).await, Ok(DONE));
     assert_eq!(one.found().await, Some(one.mark.clone()));

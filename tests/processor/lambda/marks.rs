@@ -194,3 +194,54 @@ async fn g10_a_record_that_gets_no_answer_is_used_up_like_any_other() {
     let stopped = world.lane("a").await.expect("stands");
     assert_eq!((stopped.state, stopped.attempts), (LaneState::Stopped, 3));
 }
+
+/// Begins an invocation that is killed after a second.
+async fn killed(world: &World, batch: &Value) {
+    let function = world.function();
+    let invoked = world.try_invoke(&function, batch, 60);
+    let ended = tokio::time::timeout(Duration::from_secs(1), invoked).await;
+    assert!(ended.is_err(), "it was done before it was killed");
+}
+
+/// A remote does not end with who called it: the next call waits for as long as it may go on.
+#[tokio::test(start_paused = true)]
+async fn g2_after_a_kill_nothing_starts_that_its_target_may_still_run() {
+    let mut world = World::new();
+    world.settings.settle = Some(Duration::from_secs(2));
+    world.says("a1", &[Say::Hang]);
+    let batch = kinesis(&[(1, "a", "a1"), (2, "b", "b1")]);
+    killed(&world, &batch).await;
+    world.calls();
+    // With no time for that, nothing starts.
+    let answer = world.try_invoke(&world.function(), &batch, 9).await;
+    assert_eq!(named(&answer.expect("starts")), [sequence(1)]);
+    assert_eq!(world.calls(), Vec::<String>::new());
+    let began = tokio::time::Instant::now();
+    assert_eq!(world.invoke(&batch).await, Vec::<Value>::new());
+    assert!(began.elapsed() >= Duration::from_secs(7), "timeout and settle");
+    assert_eq!(world.calls(), ["a1"]);
+    // That one came to its end: nobody waits for it.
+    let began = tokio::time::Instant::now();
+    world.invoke(&kinesis(&[(2, "b", "b1"), (3, "a", "a2")])).await;
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert_eq!(world.calls(), ["a2"]);
+}
+
+/// Of invocations that have records in between, nobody waits for what another has.
+#[tokio::test(start_paused = true)]
+async fn g2_parts_of_a_shard_do_not_wait_for_each_other() {
+    let mut world = World::new();
+    world.settings.settle = Some(Duration::from_secs(2));
+    world.factor = 2;
+    world.says("a1", &[Say::Hang]);
+    killed(&world, &kinesis(&[(1, "a", "a1"), (4, "a", "a2")])).await;
+    let began = tokio::time::Instant::now();
+    let other = kinesis(&[(2, "b", "b1"), (3, "c", "c1")]);
+    assert_eq!(world.invoke(&other).await, Vec::<Value>::new());
+    assert!(began.elapsed() < Duration::from_secs(1));
+    world.calls();
+    // Cut in two, with what is behind it: known by its key.
+    world.invoke(&kinesis(&[(4, "a", "a2"), (5, "b", "b2")])).await;
+    assert!(began.elapsed() >= Duration::from_secs(7));
+    assert_eq!(world.calls(), ["b2", "a2"]);
+}

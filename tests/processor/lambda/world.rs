@@ -108,6 +108,7 @@ pub(super) struct World {
     pub(super) store: Memory,
     pub(super) settings: Settings,
     pub(super) reports_failures: bool,
+    pub(super) factor: u32,
     script: Scripted,
     since: Instant,
 }
@@ -120,6 +121,7 @@ impl World {
             store: Memory::new("app").with_clock(move || clock.wall_millis()),
             settings: settings(),
             reports_failures: true,
+            factor: 1,
             script: Scripted::default(),
             since,
         }
@@ -162,6 +164,7 @@ impl World {
             settings: self.settings.clone(),
             concurrency: 1,
             reports_failures: self.reports_failures,
+            parallelization_factor: self.factor,
             margin: Duration::from_millis(500),
             retention: Duration::from_secs(24 * 60 * 60),
             store,
