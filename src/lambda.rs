@@ -22,6 +22,7 @@
 //! again.
 
 mod answer;
+mod applied;
 mod batch;
 mod bootstrap;
 mod delivery;

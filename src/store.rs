@@ -14,7 +14,7 @@ pub use commit::{
     Commit, CommitBounds, CommitError, Committed, ContentId, LaneChange, RecordEffects, TooLarge,
 };
 pub use lane::{DecisionNote, LaneItem, LaneState, Verb};
-pub use mark::{Lease, Mark, MarkStore, Tried};
+pub use mark::{Failed, Lease, Mark, MarkStore, Tried};
 pub use rewind::{AsRead, Rewind, RewindError, RewindNote, RewindVerb};
 pub use rules::{
     CHECKPOINT_BYTES_MAX, HISTORY_MILLIS, KEY_BYTES_MAX, TABLE_BYTES_MAX, attempt_bytes,
@@ -100,9 +100,8 @@ pub struct Claimed {
     pub unclean: Option<WorkerId>,
     /// The partition's lanes that are not live.
     pub lanes: Vec<LaneItem>,
-    /// Behind a mapping: records that failed and are not to be tried again before, in milliseconds since
-    /// 1970.
-    pub not_before: Vec<(Position, i64)>,
+    /// Behind a mapping: records that failed in other invocations, or may be under way still.
+    pub failed: Vec<(Position, Failed)>,
 }
 
 /// Why another verb failed.

@@ -1,8 +1,8 @@
 //! One invocation: assign, push the batch, run to the end, answer. The same processor as everywhere.
 
 use super::{
-    Answer, Delivered, Delivery, EventKind, batch::BatchSource, holder::Invocation, marks::Marked,
-    standing::Batch,
+    Answer, Delivered, Delivery, EventKind, applied::Unapplied, batch::BatchSource,
+    holder::Invocation, marks::Marked, standing::Batch,
 };
 use crate::{
     handler::{DeadLetter, Target},
@@ -129,7 +129,10 @@ impl Function {
             worker: invocation.worker,
             settings,
             store: Arc::clone(&marked) as Arc<dyn crate::store::Store>,
-            target: Arc::clone(&self.target),
+            target: Arc::new(Unapplied {
+                target: Arc::clone(&self.target),
+                applied: marked.applied(),
+            }),
             history: Arc::clone(&self.history),
             dead_letter: self.dead_letter.clone(),
             sources: vec![(Arc::clone(source), handed)],

@@ -8,13 +8,14 @@
 mod verbs;
 
 use super::{
+    applied::Applied,
     holder::Invocation,
     merge::Merged,
     standing::{Batch, Standing},
 };
 use crate::{
     position::Position,
-    record::{Assignment, PartitionName},
+    record::{Assignment, PartitionName, Record},
     store::{Claimed, Commit, CommitError, Committed, LaneChange, MarkStore, StoreError, TooLarge},
 };
 use futures_util::future::try_join3;
@@ -38,6 +39,8 @@ pub(super) struct Marked {
     invocation: Invocation,
     wall: Wall,
     parts: BTreeMap<PartitionName, Mutex<Standing>>,
+    /// Records out of chains whose effects are durable.
+    applied: Arc<Applied>,
     /// Since when claims fail, in milliseconds since 1970.
     failing_since: Mutex<Option<i64>>,
 }
@@ -55,6 +58,7 @@ impl Marked {
         });
         Self {
             parts: parts.collect(),
+            applied: Arc::default(),
             failing_since: Mutex::new(None),
             inner,
             invocation,
@@ -172,6 +176,27 @@ impl Marked {
             .await
             .map_err(|error| CommitError::NotWritten(error.to_string()))?;
         Ok(found.first().map(|record| record.position().clone()))
+    }
+
+    /// Finds out which records of a chain another invocation has done while they were parked, as far as
+    /// their effects say so: they do not run again.
+    async fn look_for_applied(&self, records: &[Record]) -> Result<(), StoreError> {
+        let mut places: BTreeMap<(&PartitionName, u64), Vec<Position>> = BTreeMap::new();
+        for record in records {
+            let assignment = record.assignment();
+            let place = places.entry((&assignment.name, assignment.generation));
+            place.or_default().push(record.position().clone());
+        }
+        for ((partition, generation), positions) in places {
+            let done = self.inner.done(partition, generation, &positions).await?;
+            self.applied.extend(partition, done);
+        }
+        Ok(())
+    }
+
+    /// Records out of chains that are done, as they become known.
+    pub(super) fn applied(&self) -> Arc<Applied> {
+        Arc::clone(&self.applied)
     }
 
     /// What of the processor's commit is written, and which of its lanes that is.

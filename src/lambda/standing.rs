@@ -43,6 +43,16 @@ impl Batch {
     }
 }
 
+/// Failed tries of one record by other invocations.
+#[derive(Default)]
+struct Elsewhere {
+    attempts: u32,
+    /// Milliseconds since 1970: it may be tried again from then on.
+    not_before: i64,
+    /// When the invocation began that failed first, and what it said.
+    first: Option<(i64, String)>,
+}
+
 /// A commit whose outcome is not known: the processor's content, what was sent, of which of its lanes,
 /// with the effects of which of its records.
 struct Sent {
@@ -60,8 +70,8 @@ pub(super) struct Standing {
     number: u64,
     /// What marks of others call done, of the batch.
     elsewhere: BTreeSet<Position>,
-    /// Tries of others, by the lane's revision, and when the record may be tried again.
-    tried: HashMap<(Position, u64), (u32, i64)>,
+    /// Tries of others, by the lane's revision.
+    tried: HashMap<(Position, u64), Elsewhere>,
     /// Heads of stopped lanes that are not in the batch, and that a decision is about.
     heads: BTreeMap<Position, LaneKey>,
     /// Lane items as the store has them.
@@ -191,7 +201,7 @@ impl Standing {
             keep: false,
             settled_in: false,
             mark: Some(self.mark.clone()),
-            not_before: Vec::new(),
+            failed: Vec::new(),
             lanes_at: self.is_sharing().then(|| self.batch.lanes_at.clone()),
         }
     }
@@ -293,7 +303,7 @@ impl Standing {
     /// Failed tries of others that count.
     fn tried_elsewhere(&self, position: &Position) -> u32 {
         let key = (position.clone(), self.rev_of(position));
-        self.tried.get(&key).map_or(0, |(attempts, _)| *attempts)
+        self.tried.get(&key).map_or(0, |tried| tried.attempts)
     }
 
     fn ownership(&self, invocation: &Invocation) -> Ownership {

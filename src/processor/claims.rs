@@ -224,7 +224,7 @@ impl Processor {
             source: self.counters.place(&assignment.name.source),
             number: ownership.commit,
             attempts: known.attempts.iter().cloned().collect::<HashMap<_, _>>(),
-            not_before_of: claimed.not_before.into_iter().collect(),
+            failed: claimed.failed.into_iter().collect(),
             dirty: !fits || checkpoint != known,
             placing: checkpoint.resume != known.resume,
             proven_at: asked,

@@ -12,8 +12,8 @@ use crate::{
     record::LaneKey,
     source::Order,
     store::{
-        CHECKPOINT_BYTES_MAX, Commit, CommitError, Committed, ContentId, LaneChange, LaneItem,
-        attempt_bytes, checkpoint_bytes,
+        CHECKPOINT_BYTES_MAX, Commit, CommitError, Committed, ContentId, Failed, LaneChange,
+        LaneItem, attempt_bytes, checkpoint_bytes,
     },
 };
 use futures_util::FutureExt;
@@ -157,7 +157,7 @@ impl Processor {
             keep: self.now >= owned_kept(&self.partitions, id) + KEEP_EVERY,
             settled_in,
             mark: None,
-            not_before: self.not_before(id),
+            failed: self.failed(id),
             lanes_at: None,
         });
         let owned = self.partitions.get_mut(&id)?;
@@ -177,20 +177,27 @@ impl Processor {
         Some(commit)
     }
 
-    /// Records that wait longer than this process is to last.
-    fn not_before(&self, id: PartitionId) -> Vec<(Position, i64)> {
+    /// What is to be known of records that failed, when this process is gone.
+    fn failed(&self, id: PartitionId) -> Vec<(Position, Failed)> {
         if self.settings.starts_until.is_none() {
             return Vec::new();
+        }
+        let mut failed: BTreeMap<Position, Failed> = BTreeMap::new();
+        let errors = self.partitions.get(&id).map(|owned| owned.errors.values());
+        for errors in errors.into_iter().flatten() {
+            if let Some(of) = &errors.of {
+                failed.entry(of.clone()).or_default().error = errors.last.clone();
+            }
         }
         let (now, wall) = (self.now, self.clock.wall_millis());
         let at = |time: Duration| {
             let left = time.saturating_sub(now).as_millis();
             wall.saturating_add(i64::try_from(left).unwrap_or(i64::MAX))
         };
-        let waits = self.engine.waits(id);
-        waits
-            .map(|(position, until)| (position.clone(), at(until.0)))
-            .collect()
+        for (position, until) in self.engine.waits(id) {
+            failed.entry(position.clone()).or_default().not_before = at(until.0);
+        }
+        failed.into_iter().collect()
     }
 
     fn content_id(&mut self) -> ContentId {

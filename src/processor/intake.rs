@@ -115,12 +115,13 @@ impl Processor {
             }
             let noted = self.notes.keeps().then(|| record.clone());
             let position = record.position().clone();
-            let delay = if owned.not_before_of.is_empty() {
-                Duration::ZERO
-            } else {
-                let until = owned.not_before_of.remove(&position).unwrap_or(i64::MIN);
-                let left = until.saturating_sub(self.clock.wall_millis());
-                Duration::from_millis(u64::try_from(left).unwrap_or(0))
+            let delay = match owned.failed.remove(&position) {
+                None => Duration::ZERO,
+                Some(failed) => {
+                    owned.remember(&record, &failed.error, attempts);
+                    let left = failed.not_before.saturating_sub(self.clock.wall_millis());
+                    Duration::from_millis(u64::try_from(left).unwrap_or(0))
+                }
             };
             let event = match self.engine.push_after(id, record, attempts, delay) {
                 Pushed::Accepted => Noted::Fetched,

@@ -4,9 +4,9 @@ use super::{careful::Charged, look::Stalled, memory::Memory};
 use crate::{
     checkpoint::Checkpoint,
     position::Position,
-    record::{Assignment, LaneKey},
+    record::{Assignment, LaneKey, Record},
     source::Budget,
-    store::{Commit, DecisionNote, Fence, LaneItem},
+    store::{Commit, DecisionNote, Failed, Fence, LaneItem},
 };
 use partitions::{Change, LaneId, Ticket};
 use std::{
@@ -34,8 +34,8 @@ pub(super) struct Owned {
     pub(super) retention: Option<Duration>,
     /// Attempts that the checkpoint knows of records that were not handed over yet.
     pub(super) attempts: HashMap<Position, u32>,
-    /// Those of them that are not to be tried again before, in milliseconds since 1970.
-    pub(super) not_before_of: HashMap<Position, i64>,
+    /// What is known of those of them that failed in other invocations.
+    pub(super) failed: HashMap<Position, Failed>,
     /// Attempts of those of them that a worker's death was charged to.
     pub(super) charged: Charged,
     /// What failed tries of open records said.
@@ -170,6 +170,15 @@ pub(super) struct OutCommit {
 }
 
 impl Owned {
+    /// A record that comes again has failed elsewhere: what it said there is its lane's first error.
+    pub(super) fn remember(&mut self, record: &Record, error: &str, attempts: u32) {
+        let lane = LaneKey::from_bytes(record.lane()).filter(|_| !error.is_empty());
+        if let Some(lane) = lane {
+            let errors = self.errors.entry(lane).or_default();
+            errors.note(record.position(), error, attempts);
+        }
+    }
+
     /// A partition as it was claimed at `now`, with the lane items found.
     pub(super) fn new(
         assignment: Arc<Assignment>,
@@ -190,7 +199,7 @@ impl Owned {
             behind: None,
             retention: None,
             attempts: HashMap::new(),
-            not_before_of: HashMap::new(),
+            failed: HashMap::new(),
             charged: Charged::new(),
             errors: HashMap::new(),
             waiting: Vec::new(),

@@ -1,6 +1,9 @@
 //! What a commit carries, and how it ends.
 
-use super::{Fence, LaneItem, WorkerId, mark::Mark};
+use super::{
+    Fence, LaneItem, WorkerId,
+    mark::{Failed, Mark},
+};
 use crate::{
     checkpoint::Checkpoint,
     effect::Effect,
@@ -37,8 +40,8 @@ pub struct Commit {
     /// Behind a mapping, written instead of the checkpoint; `None`: an owner's commit. Records with
     /// effects are then remembered one by one, whoever commits them ([`CommitError::AlreadyDone`]).
     pub mark: Option<Mark>,
-    /// Behind a mapping: records that are not to be tried again before, in milliseconds since 1970.
-    pub not_before: Vec<(Position, i64)>,
+    /// Behind a mapping: records that failed and are open.
+    pub failed: Vec<(Position, Failed)>,
     /// Behind a mapping of shards: where its lanes and chains are, which all shards of a source share;
     /// `None`: at the partition itself.
     pub lanes_at: Option<PartitionName>,

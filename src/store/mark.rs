@@ -58,6 +58,15 @@ pub struct Tried {
     pub not_before: i64,
 }
 
+/// What is known of a record that failed, beside how often.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Failed {
+    /// What it said; empty: nothing is known.
+    pub error: String,
+    /// Milliseconds since 1970: it is not to be tried again before. 0: at once.
+    pub not_before: i64,
+}
+
 /// The right to act on a lane's decision alone, for a while.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Lease {

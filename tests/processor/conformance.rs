@@ -224,7 +224,7 @@ impl Owner {
             keep: false,
             settled_in: false,
             mark: None,
-            not_before: Vec::new(),
+            failed: Vec::new(),
             lanes_at: None,
         }
     }

@@ -136,7 +136,7 @@ impl Unfinished {
             keep: false,
             settled_in: false,
             mark: None,
-            not_before: Vec::new(),
+            failed: Vec::new(),
             lanes_at: None,
         };
         for result in store.commit(&[commit]).await {

@@ -100,16 +100,16 @@ impl Store for Marked {
         bytes_max: u64,
     ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
         Box::pin(async move {
-            let name = self.lanes_at(&assignment.name).await?;
-            let at = match name == assignment.name {
-                true => Arc::clone(assignment),
-                false => Arc::new(Assignment {
-                    name,
-                    ..(**assignment).clone()
-                }),
-            };
+            let at = Arc::new(Assignment {
+                name: self.lanes_at(&assignment.name).await?,
+                ..(**assignment).clone()
+            });
             let store = &self.inner;
-            store.chain(&at, lane, after, records_max, bytes_max).await
+            let records = store
+                .chain(&at, lane, after, records_max, bytes_max)
+                .await?;
+            self.look_for_applied(&records).await?;
+            Ok(records)
         })
     }
 

@@ -6,7 +6,7 @@ use crate::{
     lambda::holder::Invocation,
     position::Position,
     processor::CAREFUL_FROM,
-    store::{Claimed, LaneItem, LaneState, Lease, Mark},
+    store::{Claimed, Failed, LaneItem, LaneState, Lease, Mark},
 };
 use partitions::Resume;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,29 +53,37 @@ impl Standing {
             CAREFUL_FROM
         };
         self.checkpoint = Some(checkpoint);
-        let mut not_before = self.not_before(now, invocation.attempts_max);
+        let mut failed = self.failed(invocation.attempts_max);
         for (position, until) in self.not_over(&others, invocation.quiet, now) {
-            let known = not_before.entry(position).or_insert(until);
-            *known = until.max(*known);
+            let known = failed.entry(position).or_default();
+            known.not_before = until.max(known.not_before);
         }
         Claimed {
             ownership: self.ownership(invocation),
             unclean: None,
             lanes: self.shown.values().cloned().collect(),
-            not_before: not_before.into_iter().collect(),
+            failed: failed.into_iter().collect(),
         }
     }
 
-    /// Records that another invocation has tried so lately that they are to wait.
-    fn not_before(&self, now: i64, attempts_max: u32) -> BTreeMap<Position, i64> {
-        let waits = { self.tried.iter() }.filter(|((position, rev), (attempts, until))| {
-            *until > now
-                // What is used up fails without a try.
-                && *attempts < attempts_max && *rev == self.rev_of(position) && !self.elsewhere.contains(position)
+    /// What marks say of open records that failed, and whose tries count.
+    fn failed(&self, attempts_max: u32) -> BTreeMap<Position, Failed> {
+        let open = { self.tried.iter() }.filter(|((position, rev), _)| {
+            *rev == self.rev_of(position) && !self.elsewhere.contains(position)
         });
-        waits
-            .map(|((position, _), (_, until))| (position.clone(), *until))
-            .collect()
+        open.map(|((position, _), tried)| {
+            let first = tried.first.as_ref();
+            let failed = Failed {
+                error: first.map(|(_, said)| said.clone()).unwrap_or_default(),
+                // What is used up fails without a try.
+                not_before: match tried.attempts < attempts_max {
+                    true => tried.not_before,
+                    false => 0,
+                },
+            };
+            (position.clone(), failed)
+        })
+        .collect()
     }
 
     /// Whether a mark is of an invocation that had a record of this batch.
@@ -109,8 +117,15 @@ impl Standing {
             for one in &mark.tried {
                 let sum = self.tried.entry((one.position.clone(), one.rev));
                 let sum = sum.or_default();
-                sum.0 = sum.0.saturating_add(one.attempts);
-                sum.1 = sum.1.max(one.not_before);
+                sum.attempts = sum.attempts.saturating_add(one.attempts);
+                sum.not_before = sum.not_before.max(one.not_before);
+                if sum
+                    .first
+                    .as_ref()
+                    .is_none_or(|(begun, _)| mark.begun < *begun)
+                {
+                    sum.first = Some((mark.begun, one.error.clone()));
+                }
             }
         }
         // What a chain covers is in it, or has passed, whatever became of the mark that said so.

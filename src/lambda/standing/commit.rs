@@ -4,7 +4,7 @@ use super::{Sent, Standing, stands};
 use crate::{
     checkpoint::Checkpoint,
     position::Position,
-    store::{Commit, ContentId, LaneChange, Tried},
+    store::{Commit, ContentId, Failed, LaneChange, Tried},
 };
 use std::collections::BTreeSet;
 
@@ -53,7 +53,7 @@ impl Standing {
             .map(|p| (*p).clone());
         let mut mark = self.mark.clone();
         mark.done = done.collect();
-        mark.tried = self.own_tries(of, &commit.not_before);
+        mark.tried = self.own_tries(of, &commit.failed);
         forget(&mut mark.tried, spare);
         mark.announced = { of.announced.iter() }
             .filter(|(position, _)| delivered.contains(&position))
@@ -82,7 +82,7 @@ impl Standing {
         }
     }
 
-    fn own_tries(&self, checkpoint: &Checkpoint, not_before: &[(Position, i64)]) -> Vec<Tried> {
+    fn own_tries(&self, checkpoint: &Checkpoint, failed: &[(Position, Failed)]) -> Vec<Tried> {
         let mut tries = Vec::new();
         for (position, attempts) in &checkpoint.attempts {
             if self.lane_of(position).is_none() {
@@ -90,13 +90,15 @@ impl Standing {
             }
             let own = attempts.saturating_sub(self.tried_elsewhere(position));
             if own > 0 {
-                let mut waits = not_before.iter().filter(|(of, _)| of == position);
+                let mut known = failed.iter().filter(|(of, _)| of == position);
+                let known = known.next().map(|(_, known)| known.clone());
+                let Failed { error, not_before } = known.unwrap_or_default();
                 tries.push(Tried {
                     position: position.clone(),
                     rev: self.rev_of(position),
                     attempts: own,
-                    error: String::new(),
-                    not_before: waits.next().map_or(0, |(_, until)| *until),
+                    error,
+                    not_before,
                 });
             }
         }

@@ -172,7 +172,7 @@ impl DynamodbStore {
                 ownership,
                 unclean: found.and_then(|found| found.worker),
                 lanes,
-                not_before: Vec::new(),
+                failed: Vec::new(),
             });
         }
         Err(StoreError::OutOfReach(format!(

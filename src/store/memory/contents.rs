@@ -89,7 +89,7 @@ impl Contents {
             ownership: self.claimed_by(partition, worker, found, now),
             unclean,
             lanes,
-            not_before: Vec::new(),
+            failed: Vec::new(),
         })
     }
 

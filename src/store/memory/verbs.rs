@@ -40,7 +40,7 @@ impl Memory {
                 ownership,
                 unclean: read.and_then(|read| read.worker),
                 lanes,
-                not_before: Vec::new(),
+                failed: Vec::new(),
             });
         }
         Err(StoreError::OutOfReach(format!(

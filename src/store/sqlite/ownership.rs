@@ -229,7 +229,7 @@ pub(super) fn claim(
         ownership,
         unclean: found.and_then(|found| found.worker),
         lanes,
-        not_before: Vec::new(),
+        failed: Vec::new(),
     })
 }
 

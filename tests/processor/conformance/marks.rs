@@ -57,7 +57,7 @@ impl Invocation {
             keep: false,
             settled_in: false,
             mark: Some(self.mark.clone()),
-            not_before: Vec::new(),
+            failed: Vec::new(),
             lanes_at: None,
         }
     }

@@ -192,3 +192,28 @@ async fn g1_a_decided_head_is_run_by_whoever_it_is_delivered_to() {
     assert_eq!(world.invoke(&of_a).await, Vec::<Value>::new());
     assert_eq!(world.calls(), ["a3", "a5"]);
 }
+
+/// Another invocation had the same batch, and has done what this one parked.
+#[tokio::test(start_paused = true)]
+async fn g6_what_is_applied_does_not_run_again_out_of_a_chain() {
+    let world = World::new().then(Then::Park);
+    world.says("a1", &[Say::Reject, Say::Effect]);
+    let values = ["a1", "a2", "a3", "a4"];
+    let records: Vec<(u64, &str, &str)> = { (1..).zip(values) }
+        .map(|(n, value)| (n, "a", value))
+        .collect();
+    world.invoke(&kinesis(&records)).await;
+    world.calls();
+    let partition = world.partition();
+    world.store.tamper(|contents| {
+        for n in [2, 4] {
+            contents.done.insert((partition.clone(), 0, position(n)));
+        }
+    });
+    world.decide(Verb::Release).await;
+    world.invoke(&kinesis(&[(5, "b", "b1")])).await;
+    assert_eq!(world.calls(), ["b1", "a1", "a3"]);
+    assert_eq!(world.lane("a").await, None, "live again");
+    world.invoke(&kinesis(&[(6, "a", "a5")])).await;
+    assert_eq!(world.calls(), ["a5"]);
+}

@@ -218,11 +218,16 @@ async fn g2_after_a_kill_nothing_starts_that_its_target_may_still_run() {
     assert_eq!(world.calls(), Vec::<String>::new());
     let began = tokio::time::Instant::now();
     assert_eq!(world.invoke(&batch).await, Vec::<Value>::new());
-    assert!(began.elapsed() >= Duration::from_secs(7), "timeout and settle");
+    assert!(
+        began.elapsed() >= Duration::from_secs(7),
+        "timeout and settle"
+    );
     assert_eq!(world.calls(), ["a1"]);
     // That one came to its end: nobody waits for it.
     let began = tokio::time::Instant::now();
-    world.invoke(&kinesis(&[(2, "b", "b1"), (3, "a", "a2")])).await;
+    world
+        .invoke(&kinesis(&[(2, "b", "b1"), (3, "a", "a2")]))
+        .await;
     assert!(began.elapsed() < Duration::from_secs(1));
     assert_eq!(world.calls(), ["a2"]);
 }
@@ -241,7 +246,29 @@ async fn g2_parts_of_a_shard_do_not_wait_for_each_other() {
     assert!(began.elapsed() < Duration::from_secs(1));
     world.calls();
     // Cut in two, with what is behind it: known by its key.
-    world.invoke(&kinesis(&[(4, "a", "a2"), (5, "b", "b2")])).await;
+    world
+        .invoke(&kinesis(&[(4, "a", "a2"), (5, "b", "b2")]))
+        .await;
     assert!(began.elapsed() >= Duration::from_secs(7));
     assert_eq!(world.calls(), ["b2", "a2"]);
+}
+
+/// Who looks at a stopped lane sees what its head said first, in whichever invocation that was.
+#[tokio::test(start_paused = true)]
+async fn a_lanes_first_error_is_that_of_the_first_invocation() {
+    let mut world = World::new();
+    world.settings.failure.backoff_max = Duration::from_secs(3_600);
+    world.says("a1", &[Say::Later, Say::Reject]);
+    let batch = kinesis(&[(1, "a", "a1")]);
+    assert_eq!(world.invoke(&batch).await, [sequence(1)]);
+    let marks = world.store.snapshot().marks;
+    let said: Vec<String> = { marks.values() }
+        .flat_map(|found| found.mark.tried.iter().map(|tried| tried.error.clone()))
+        .collect();
+    assert_eq!(said, ["later"]);
+    tokio::time::advance(Duration::from_secs(3_600)).await;
+    assert_eq!(world.invoke(&batch).await, [sequence(1)]);
+    let stopped = world.lane("a").await.expect("stands");
+    let errors = (stopped.first_error.as_str(), stopped.last_error.as_str());
+    assert_eq!(errors, ("later", "never"));
 }

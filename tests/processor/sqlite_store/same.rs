@@ -178,7 +178,7 @@ impl Caller {
             keep: self.random.one_in(4),
             settled_in: self.random.one_in(4),
             mark: None,
-            not_before: Vec::new(),
+            failed: Vec::new(),
             lanes_at: None,
         };
         self.sent.push(commit.clone());

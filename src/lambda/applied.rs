@@ -1,0 +1,76 @@
+//! Records that another invocation has done while this one's lane was parked: they are answered as done
+//! without a call.
+
+use crate::{
+    handler::{Answer, Target},
+    position::Position,
+    record::{PartitionName, Record, Run},
+};
+use futures_util::future::BoxFuture;
+use std::{
+    collections::BTreeSet,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// Records whose effects are durable.
+#[derive(Default)]
+pub(super) struct Applied(Mutex<BTreeSet<(PartitionName, Position)>>);
+
+impl Applied {
+    pub(super) fn extend(&self, partition: &PartitionName, positions: Vec<Position>) {
+        let names = positions.into_iter().map(|at| (partition.clone(), at));
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(names);
+    }
+
+    /// How many records from the first on are applied, and how many behind these are not.
+    fn of(&self, records: &[Record]) -> (usize, usize) {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_empty() {
+            return (0, records.len());
+        }
+        let is_known = |record: &Record| {
+            let name = record.assignment().name.clone();
+            known.contains(&(name, record.position().clone()))
+        };
+        let applied = records.iter().take_while(|record| is_known(record)).count();
+        let rest = records.iter().skip(applied);
+        (applied, rest.take_while(|record| !is_known(record)).count())
+    }
+}
+
+/// A target that gets no record which is applied.
+pub(super) struct Unapplied {
+    pub(super) target: Arc<dyn Target>,
+    pub(super) applied: Arc<Applied>,
+}
+
+impl Target for Unapplied {
+    fn try_run(self: Arc<Self>, run: Run) -> BoxFuture<'static, Answer> {
+        let records = run.records();
+        let target = Arc::clone(&self.target);
+        match self.applied.of(records) {
+            (0, n) if n == records.len() => target.try_run(run),
+            // What is behind those that are done, or before the next one that is, counts as not tried.
+            (0, n) => match Run::new(records.iter().take(n), run.attempt()) {
+                Some(run) => target.try_run(run),
+                None => Box::pin(async { Answer::all(0) }),
+            },
+            (applied, _) => Box::pin(async move { Answer::all(applied) }),
+        }
+    }
+
+    fn settle(&self, timeout: Duration) -> Duration {
+        self.target.settle(timeout)
+    }
+
+    fn children(&self) -> Vec<u32> {
+        self.target.children()
+    }
+
+    fn share(&self, descriptors: Vec<OwnedFd>) {
+        self.target.share(descriptors);
+    }
+}
