@@ -37,7 +37,13 @@ impl<R: Item> Engine<R> {
             Change::Stop | Change::Park | Change::Verdict | Change::DeadLettered => {
                 (self.front_of(at), 1)
             }
-            Change::Skip => self.name_head(at),
+            Change::Skip => {
+                let named = self.name_head(at);
+                if named.0 == NIL {
+                    self.settle_missing_head(at);
+                }
+                named
+            }
             Change::Reopen => (self.name_head(at).0, 0),
             Change::Announce => (self.front_of(at), 1),
             Change::Append => (self.lanes[at].head, self.appendable(at)),
@@ -93,6 +99,17 @@ impl<R: Item> Engine<R> {
                 (entry, 0)
             }
             None => (NIL, 0),
+        }
+    }
+
+    /// A stopped head that is gone and that no checkpoint kept a place for is settled like any other
+    /// place that the source went by, so that the commit that skips it says so.
+    fn settle_missing_head(&mut self, at: u32) {
+        let lane = &self.lanes[at];
+        let head = lane.aside.as_ref().and_then(|aside| aside.head_at.clone());
+        if let Some(head) = head {
+            let window = &mut self.partitions[lane.partition as usize].window;
+            window.settle_missing(&mut self.entries, head);
         }
     }
 

@@ -400,6 +400,24 @@ impl<P: Ord + Clone> Window<P> {
         }
     }
 
+    /// A position that no entry has is settled.
+    pub(crate) fn settle_missing<R: Item<Position = P>>(
+        &mut self,
+        entries: &mut Entries<R>,
+        position: P,
+    ) {
+        let before = self.before(entries, &position);
+        if before != NIL {
+            let after = &mut entries[before].settled_after;
+            *after = after.take().max(Some(position.clone()));
+        } else if !self.covers(&position) {
+            self.resume = Resume::After(position.clone());
+        }
+        if self.settled_to.as_ref().is_none_or(|to| *to < position) {
+            self.settled_to = Some(position);
+        }
+    }
+
     /// The last entry that came is settled: `seen` has to know it from now on.
     #[inline(never)]
     fn see<R: Item<Position = P>>(&mut self, entries: &Entries<R>, at: u32) {
@@ -449,11 +467,17 @@ impl<P: Ord + Clone> Window<P> {
         entries: &Entries<R>,
         position: &P,
     ) -> Option<u32> {
+        let at = self.before(entries, position);
+        (at != NIL && entries[at].position() == position).then_some(at)
+    }
+
+    /// The last entry at or before this position.
+    fn before<R: Item<Position = P>>(&self, entries: &Entries<R>, position: &P) -> u32 {
         let mut at = self.tail;
         while at != NIL && entries[at].position() > position {
             at = entries[at].prev;
         }
-        (at != NIL && entries[at].position() == position).then_some(at)
+        at
     }
 
     /// The entries, in order.

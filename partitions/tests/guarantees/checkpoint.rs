@@ -146,6 +146,24 @@ fn g5_a_stopped_head_that_is_gone_keeps_its_lane_stopped_and_may_be_skipped() {
 }
 
 #[test]
+fn g5_a_skipped_head_that_is_gone_and_had_no_place_is_settled() {
+    let mut world = World::with_log(limits(Then::Stop), b"aab");
+    world.answer(0, 10, reject());
+    world.commit(0);
+    world.crash();
+    world.push_after(0, 1);
+    world.push_all(0);
+    assert!(world.decide(0, b'a', Decision::Skip));
+    world.commit(0);
+    assert_eq!(
+        world.parts[0].store.resume,
+        Resume::After(10),
+        "by the commit that skips it"
+    );
+    world.heal();
+}
+
+#[test]
 fn g5_records_come_in_order_or_the_partition_halts() {
     let mut world = World::with_log(limits(Then::Stop), b"abc");
     world.answer(0, 10, done(1));
