@@ -215,7 +215,7 @@ impl<R: Item> Engine<R> {
         if lane.is_chained() && self.runs_before(at) && self.may_join_front(at).is_none() {
             // It would join its chain before records that are not in it: what lies between has to come
             // along, and is not all here.
-            return self.wait(at, Front::Failed, LOOK_AGAIN);
+            return self.wait(at, Front::Displaced, LOOK_AGAIN);
         }
         if self.has(Bug::FailedOvertaken) && !self.lanes[at].is_chained() {
             self.unqueue_head(at);

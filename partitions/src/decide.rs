@@ -24,6 +24,7 @@ impl<R: Item> Engine<R> {
             | Front::Trying
             | Front::Quarantined
             | Front::Waiting
+            | Front::Displaced
             | Front::Failed => false,
         };
         let Some(aside) = &self.lanes[at].aside else {

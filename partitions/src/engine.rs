@@ -186,7 +186,10 @@ impl<R: Item> Engine<R> {
         }
         let reaches = part.reaches_share(&self.limits);
         part.full = reaches || (part.full && !part.has_space(&self.limits));
-        let pause = part.full || part.intake_held || part.starved == Starved::AtRest;
+        // A record that failed before its lane's kept chain has its place only once what lies between has
+        // come, and may fill the share alone. What comes is bounded by the source's own budget then.
+        let full = part.full && part.displaced == 0;
+        let pause = full || part.intake_held || part.starved == Starved::AtRest;
         if pause != part.paused {
             part.paused = pause;
             let id = part.id(slot);

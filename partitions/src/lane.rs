@@ -22,7 +22,9 @@ pub(crate) enum Front {
     Quarantined,
     /// The end of a backoff.
     Waiting,
-    /// A place in front of its chain: it failed for good and is not tried again.
+    /// What lies between it and its chain to come: it failed for good, and has its place only then.
+    Displaced,
+    /// The store to be asked again for a place in front of its chain: it failed for good.
     Failed,
     /// A change to be durable.
     Shut,

@@ -66,6 +66,8 @@ pub(crate) struct Partition<P> {
     /// Lanes that have nothing of their chain loaded, and wait for memory.
     pub(crate) unloaded: VecDeque<LaneId>,
     pub(crate) waiting: u32,
+    /// Lanes whose front has no place before the source has moved on.
+    pub(crate) displaced: u32,
 
     /// With `Stops::Partition`: the lowest stopped head. Nothing from here on starts.
     pub(crate) barrier: Option<P>,
@@ -130,6 +132,7 @@ impl<P: Ord + Clone> Partition<P> {
             chain_records: 0,
             unloaded: VecDeque::new(),
             waiting: 0,
+            displaced: 0,
             barrier: None,
             asides: BTreeSet::new(),
             tried: BTreeSet::new(),

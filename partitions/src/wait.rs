@@ -77,7 +77,9 @@ impl<R: Item> Engine<R> {
                     return None;
                 }
                 match lane.front {
-                    Front::Waiting | Front::Failed | Front::Republishing => Some(Wake::Backoff),
+                    Front::Waiting | Front::Displaced | Front::Failed | Front::Republishing => {
+                        Some(Wake::Backoff)
+                    }
                     Front::Quarantined => Some(Wake::Quarantine),
                     Front::Idle
                     | Front::Ready
@@ -111,14 +113,19 @@ impl<R: Item> Engine<R> {
 
     /// The lane goes on after its backoff.
     pub(crate) fn end_wait(&mut self, lane: u32) {
-        let part = &mut self.partitions[self.lanes[lane].partition as usize];
+        let slot = self.lanes[lane].partition;
+        let part = &mut self.partitions[slot as usize];
         let draining = part.draining;
         part.waiting -= 1;
         let front = core::mem::replace(&mut self.lanes[lane].front, Front::Idle);
-        if front != Front::Failed {
+        part.displaced -= u32::from(front == Front::Displaced);
+        if !matches!(front, Front::Displaced | Front::Failed) {
             self.go_on(lane);
         } else if !draining {
             self.fail(lane);
+        }
+        if front == Front::Displaced {
+            self.check_intake(slot);
         }
     }
 
@@ -127,7 +134,13 @@ impl<R: Item> Engine<R> {
         self.detach_front(lane);
         self.set_timer(lane, delay);
         self.lanes[lane].front = front;
-        self.partitions[self.lanes[lane].partition as usize].waiting += 1;
+        let slot = self.lanes[lane].partition;
+        let part = &mut self.partitions[slot as usize];
+        part.waiting += 1;
+        if front == Front::Displaced {
+            part.displaced += 1;
+            self.check_intake(slot);
+        }
         if delay.is_zero() {
             self.end_wait(lane);
         }

@@ -1,7 +1,7 @@
 //! A second engine takes up what the first one committed, in every state that a lane can be in.
 
 use crate::support::{End, Mode, World, done, effects, limits, reject, retry};
-use partitions::{Decision, Limits, Published, Then};
+use partitions::{CommitEnd, Decision, Limits, Published, Then};
 use std::time::Duration;
 
 fn one_try(then: Then) -> Limits {
@@ -297,6 +297,44 @@ fn g3_a_record_that_failed_before_a_kept_chain_waits_untried_for_what_lies_betwe
     let chain: Vec<u64> = chain.map(|row| row.position).collect();
     assert_eq!(chain, [10, 20, 30, 40, 50]);
     restarted(world, Mode::Parked);
+}
+
+#[test]
+fn g10_a_record_that_failed_before_a_kept_chain_does_not_keep_out_what_lies_between() {
+    let mut world = failed_before_a_kept_chain();
+    let paused = |world: &mut World, bytes| {
+        world.limits.partition_bytes_max = bytes;
+        world.engine.set_partition_bytes_max(bytes);
+        world.tick(0);
+        world.parts[0].paused
+    };
+    assert!(!paused(&mut world, 10), "10 fills the share, and waits");
+    world.tick(1_000);
+    assert!(!world.parts[0].paused, "nor has it looked in vain");
+    world.push(0);
+    world.push(0);
+    assert!(!world.parts[0].paused);
+    world.push(0);
+    world.tick(1_000);
+    assert!(world.parts[0].paused, "it has its place");
+    world.commit(0);
+    assert!(!world.parts[0].paused, "in the chain they take no memory");
+    restarted(world, Mode::Parked);
+}
+
+#[test]
+fn g9_a_record_that_the_store_does_not_take_before_its_chain_keeps_its_share() {
+    let mut world = failed_before_a_kept_chain();
+    world.push_all(0);
+    world.tick(1_000);
+    let (ticket, _) = world.pending(0)[0];
+    let id = world.parts[0].id.expect("assigned");
+    let engine = &mut world.engine;
+    let _ = engine.begin_commit(id, &[ticket]);
+    engine.end_commit(id, CommitEnd::Refused(&[(ticket, 0)]));
+    engine.set_partition_bytes_max(10);
+    let figures = engine.figures(id).expect("figures");
+    assert!(figures.paused, "the source has nothing that it waits for");
 }
 
 #[test]
