@@ -72,6 +72,23 @@ fn is_rewound(end: &Result<Option<(Report, Outcome)>, JoinError>) -> bool {
         if what.contains("an operator rewound"))
 }
 
+/// Whether it ended since the store names an owner that does not know of it.
+fn is_fenced_late(
+    shared: &Shared,
+    end: &Result<Option<(Report, Outcome)>, JoinError>,
+    claimed: &BTreeSet<(String, u64)>,
+) -> bool {
+    let Ok(Some((_, Outcome::Source(SourceError::Refused { what })))) = end else {
+        return false;
+    };
+    shared.store.tamper(|contents| {
+        let mut owned = contents.ownerships.iter().filter(|(name, o)| {
+            o.worker.is_some() && !claimed.contains(&(name.to_string(), o.epoch))
+        });
+        owned.any(|(name, _)| what.starts_with(&format!("{name}: the store names")))
+    })
+}
+
 struct World {
     shared: Arc<Shared>,
     workers: Vec<Incarnation>,
@@ -438,6 +455,8 @@ impl World {
                 Ok(end) if is_rewound(&end) => {
                     self.shared.count(|c| c.ended_by_rewinds += 1);
                 }
+                // Nor since a claim arrived that was sent before it had the partition.
+                Ok(end) if is_fenced_late(&self.shared, &end, &claimed) => {}
                 Ok(end) => {
                     let end = end.map(|end| end.map(|(_, outcome)| outcome));
                     self.shared.problem(format!("a drain ended as {end:?}"));
