@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 /// How often the log is looked at.
 const TICK: Duration = Duration::from_millis(40);
-/// Records of one batch.
+/// Most records of one batch.
 const BATCH_MAX: usize = 16;
 
 /// Reads for one incarnation.
@@ -27,6 +27,11 @@ pub(super) struct Reader {
     /// Numbers the assignments; the answer to a claim of an earlier one is of no use.
     pub(super) assignments: u64,
     pub(super) current: BTreeMap<usize, u64>,
+}
+
+/// What a record weighs in a batch, at most.
+fn weight_max(key: &str, bytes: usize) -> u64 {
+    (key.len() + bytes) as u64 + 192
 }
 
 /// A partition that is read.
@@ -209,13 +214,22 @@ impl Reader {
         let (log, order) = (self.shared.log(), self.shared.plan.settings.order);
         let mut batch = BatchBuilder::new(Arc::clone(&reading.start.assignment));
         let (mut at, mut events) = (reading.at, Vec::new());
+        // A batch takes no more than a quarter of the share, unless one record does, and less where
+        // less is left.
+        let budget = &reading.start.budget;
+        let most = budget.share() / 4;
         while batch.len() < BATCH_MAX {
             match log.next(partition, at, now()) {
                 Next::Record(position, key, bytes) => {
-                    at = position;
                     if self.skips(reading, position) {
+                        at = position;
                         continue;
                     }
+                    let weight = batch.weight() + weight_max(&key, bytes);
+                    if !batch.is_empty() && (weight > most || !budget.has_room(weight)) {
+                        break;
+                    }
+                    at = position;
                     let value = vec![b'x'; bytes];
                     let (key, value) = (Some(key.as_bytes()), Some(&value[..]));
                     let place = Position::Offset(position);
