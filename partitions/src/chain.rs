@@ -161,15 +161,10 @@ impl<R: Item> Engine<R> {
         };
         let enough = match standing {
             Standing::Live | Standing::Stopped => 0,
-            Standing::Parked => {
-                if decided {
-                    2
-                } else {
-                    0
-                }
-            }
-            // It could not run yet, and would take the memory that the records before it need.
-            Standing::Releasing | Standing::Draining if !reached => 0,
+            // It could not run or pass yet, and would take the memory that what is before it needs.
+            _ if !reached => 0,
+            Standing::Parked if decided => 2,
+            Standing::Parked => 0,
             Standing::Releasing | Standing::Draining => {
                 // The last loaded one waits for what follows it.
                 u64::from(self.limits.append_records_max / 2).max(2)

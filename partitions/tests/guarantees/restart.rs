@@ -364,9 +364,9 @@ fn g1_a_decision_on_a_kept_chain_waits_for_what_lies_before_it() {
         world.parts[0].store.open.insert(10);
         world.assign(0);
         assert!(world.decide(0, b'a', decision));
+        world.push_all(0);
         world.load(0, b'a', 4);
         world.commit(0);
-        world.push_all(0);
         assert_eq!(world.running(0), [10], "{decision:?}");
         world.answer(0, 10, done(1));
         if decision == Decision::DeadLetter {
@@ -452,6 +452,22 @@ fn a_record_before_a_condemned_head_needs_a_verdict_of_its_own() {
     );
     assert_eq!(world.lane(0, b'a').mode, Mode::Stopped);
     assert_eq!(world.lane(0, b'a').head, Some(10));
+}
+
+#[test]
+fn g10_a_decided_head_takes_no_memory_before_the_source_is_there() {
+    let mut world = World::with_log(one_try(Then::Park), b"baaa");
+    world.answer(0, 20, reject());
+    (0..3).for_each(|_| world.commit(0));
+    world.crash();
+    assert!(world.decide(0, b'a', Decision::DeadLetter));
+    assert!(
+        world.lane(0, b'a').loading.is_none(),
+        "it could fill the share that record 10 needs, or another chain"
+    );
+    world.push_all(0);
+    assert!(world.lane(0, b'a').loading.is_some());
+    restarted(world, Mode::Parked);
 }
 
 #[test]
