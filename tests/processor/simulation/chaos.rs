@@ -430,7 +430,9 @@ impl World {
             rested_at = rested_at.filter(|_| rests).or(rests.then(now));
             // Long enough for the last claim to be over with whatever it waited for.
             let busy_until = self.shared.seen().busy_until;
-            let calm = |at: Duration| at.max(busy_until) + self.shared.plan.settings.drain * 2;
+            let settings = &self.shared.plan.settings;
+            let waited = settings.drain * 2 + settings.settle.unwrap_or_default();
+            let calm = |at: Duration| at.max(busy_until) + waited;
             if rested_at.is_some_and(|at| now() >= calm(at)) {
                 return true;
             }
