@@ -121,7 +121,7 @@ fn canaries_are_caught() {
         Canary::ItemTwice,
         Canary::LandsLate,
     ] {
-        let caught = (0..200).find(|seed| !play(*seed, Some(canary), false).problems.is_empty());
+        let caught = (0..1_000).find(|seed| !play(*seed, Some(canary), false).problems.is_empty());
         println!("{canary:?}: caught by seed {caught:?}");
         assert!(caught.is_some(), "{canary:?} is not caught");
     }
