@@ -146,7 +146,8 @@ impl<R: Item> Engine<R> {
         }
         if was_idle {
             if delay.is_zero() {
-                self.go_on(at);
+                // Nothing came later.
+                self.queue(at);
             } else {
                 self.wait(at, Front::Waiting, delay);
             }

@@ -26,7 +26,7 @@
 //!   [`Stops::Partition`], of its partition) starts until a decision is durable, nor after a restart
 //!   with [`Held::Stopped`].
 //! - **G4 isolation.** A lane that waits for its next try, for a commit or for a decision holds no
-//!   slot, and lanes and partitions take turns.
+//!   slot; partitions take turns, and so do lanes with every other start at least.
 //! - **G5 exact checkpoint.** A [`Snapshot`] covers settled records only, exactly, and its frontier
 //!   never goes back within an assignment.
 //! - **G6 fencing.** After [`Engine::revoke`] or [`CommitEnd::Fenced`] no answer, publication or
@@ -195,6 +195,7 @@ mod lane;
 mod partition;
 mod persist;
 mod publish;
+mod ready;
 mod revoke;
 mod schedule;
 mod ticket;

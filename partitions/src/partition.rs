@@ -2,7 +2,7 @@
 
 use crate::id::Id;
 use crate::window::{Body, Entries, Window};
-use crate::{Item, LaneId, Limits, PartitionId, Resume, careful::Careful};
+use crate::{Item, LaneId, Limits, PartitionId, Resume, careful::Careful, ready::Ready};
 use alloc::{
     boxed::Box,
     collections::{BTreeSet, VecDeque},
@@ -35,8 +35,8 @@ pub(crate) struct Partition<P> {
     pub(crate) assigned: bool,
     pub(crate) identity: u64,
     pub(crate) window: Window<P>,
-    /// Lanes whose turn may come, in the order in which they became ready.
-    pub(crate) ready: VecDeque<u32>,
+    /// Lanes whose turn may come.
+    pub(crate) ready: Ready<P>,
     /// It is in the ring of partitions with ready lanes.
     pub(crate) in_ring: bool,
 
@@ -110,7 +110,7 @@ impl<P: Ord + Clone> Partition<P> {
             assigned: true,
             identity,
             window,
-            ready: VecDeque::new(),
+            ready: Ready::new(),
             in_ring: false,
             held: false,
             halted: false,

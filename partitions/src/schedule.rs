@@ -89,7 +89,7 @@ impl<R: Item> Engine<R> {
         while let Some(&slot) = self.ring.front() {
             let part = &mut self.partitions[slot as usize];
             if part.may_start(&self.limits)
-                && let Some(lane) = part.ready.pop_front()
+                && let Some(lane) = part.ready.pop()
             {
                 let start = self.start(slot, lane);
                 if start.is_some() {
@@ -274,15 +274,38 @@ impl<R: Item> Engine<R> {
         }
     }
 
+    /// The lane waits for its turn, which may come early if its record came before that of another
+    /// lane that waits. One that failed, stands or did so takes turns with all others: else a target
+    /// that is out would be asked by the oldest record again and again, until that fails for good.
     #[inline]
     pub(crate) fn make_ready(&mut self, at: u32) {
+        let lane = &self.lanes[at];
+        let (slot, front) = (lane.partition, lane.head);
+        let last = self.partitions[slot as usize].ready.last();
+        let last = last.filter(|_| lane.aside.is_none() && !lane.haunted);
+        let is_early = last.is_some_and(|last| {
+            let last = self.front_of(last);
+            self.entries[front].settled_after < self.entries[last].settled_after
+        });
+        if !is_early {
+            return self.queue(at);
+        }
+        self.lanes[at].front = Front::Ready;
+        let ready = &mut self.partitions[slot as usize].ready;
+        ready.push_early(at, &self.entries[front].settled_after);
+        self.join_ring(slot);
+    }
+
+    /// The lane waits for its turn, behind all others.
+    #[inline]
+    pub(crate) fn queue(&mut self, at: u32) {
         let lane = &mut self.lanes[at];
         if lane.haunted {
             return;
         }
         lane.front = Front::Ready;
         let slot = lane.partition;
-        self.partitions[slot as usize].ready.push_back(at);
+        self.partitions[slot as usize].ready.push(at);
         self.join_ring(slot);
     }
 

@@ -54,7 +54,8 @@ pub(crate) struct Entry<R: Item> {
     pub(crate) flags: u8,
     pub(crate) prev: u32,
     pub(crate) next: u32,
-    /// Last of what is settled from this record on, without a gap: its own position, until it is.
+    /// Last of what is settled from this record on, without a gap: its own position, until it is. It
+    /// orders open records as their positions do, those of chains before all others.
     pub(crate) settled_after: Option<R::Position>,
 }
 

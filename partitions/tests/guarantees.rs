@@ -17,3 +17,5 @@ mod order;
 mod restart;
 #[path = "support/support.rs"]
 mod support;
+#[path = "guarantees/turns.rs"]
+mod turns;

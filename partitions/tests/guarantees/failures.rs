@@ -359,28 +359,6 @@ fn g4_partitions_take_turns() {
 }
 
 #[test]
-fn g4_lanes_take_turns() {
-    let mut limits = limits(Then::Stop);
-    limits.cap = 1;
-    let mut world = World::with_log(limits, b"aaaaaaaabcdaaaa");
-    for _ in 0..7 {
-        world.complete(0, done(1));
-    }
-    let first: Vec<u64> = world
-        .started
-        .iter()
-        .take(8)
-        .map(|(_, rows)| rows[0])
-        .collect();
-    for lonely in [90, 100, 110] {
-        assert!(
-            first.contains(&lonely),
-            "the long lane lets the others go first: {first:?}"
-        );
-    }
-}
-
-#[test]
 fn g4_dead_letter_lets_the_lane_go_on_at_the_publication() {
     let mut world = World::with_log(limits(Then::DeadLetter), b"aa");
     world.answer(0, 10, reject());
