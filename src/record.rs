@@ -155,6 +155,22 @@ impl Record {
         self.assignment().record_id(self.position())
     }
 
+    /// The same record in a batch of its own.
+    fn copied(&self, permit: Option<OwnedSemaphorePermit>) -> Self {
+        let mut copy = BatchBuilder::new(Arc::clone(self.assignment()));
+        copy.push_parts(
+            self.position().clone(),
+            (self.lane(), self.key()),
+            self.value(),
+            self.timestamp(),
+            |bytes| bytes.extend_from_slice(self.slice(&self.entry().headers)),
+        );
+        Self {
+            batch: Arc::new(copy.into_batch(permit)),
+            index: 0,
+        }
+    }
+
     /// Bytes of lane name, key, value and headers.
     pub fn bytes(&self) -> usize {
         let entry = self.entry();
@@ -197,9 +213,9 @@ impl partitions::Item for Record {
             .saturating_add(OVERHEAD)
     }
 
-    fn detach(&mut self) {
+    fn detach(&mut self) -> bool {
         if self.batch.entries.len() == 1 {
-            return;
+            return true;
         }
         // The copy needs a permit of its own. Where the budget has none left, the batch stays pinned:
         // that is accounted for already.
@@ -209,20 +225,40 @@ impl partitions::Item for Record {
                 let semaphore = Arc::clone(permit.semaphore());
                 match semaphore.try_acquire_many_owned(partitions::Item::weight(self)) {
                     Ok(own) => Some(own),
-                    Err(_) => return,
+                    Err(_) => return false,
                 }
             }
         };
-        let mut copy = BatchBuilder::new(Arc::clone(self.assignment()));
-        copy.push_parts(
-            self.position().clone(),
-            (self.lane(), self.key()),
-            self.value(),
-            self.timestamp(),
-            |bytes| bytes.extend_from_slice(self.slice(&self.entry().headers)),
-        );
-        if let Some(record) = copy.finish(permit).pop() {
-            *self = record;
+        *self = self.copied(permit);
+        true
+    }
+
+    /// A batch ends with those that nobody else has records of, so that its permit is enough for
+    /// their copies.
+    fn share_out(records: &mut [Self]) {
+        let batches: Vec<_> = records.iter().map(|r| Arc::as_ptr(&r.batch)).collect();
+        let mut order: Vec<usize> = (0..records.len()).collect();
+        order.sort_unstable_by_key(|&at| batches[at]);
+        for group in order.chunk_by(|&one, &other| batches[one] == batches[other]) {
+            if Arc::strong_count(&records[group[0]].batch) > group.len() {
+                continue;
+            }
+            let mut last = None;
+            for &at in group {
+                let copy = records[at].copied(None);
+                last = Some(std::mem::replace(&mut records[at], copy));
+            }
+            let batch = last.and_then(|record| Arc::into_inner(record.batch));
+            let Some(mut permit) = batch.and_then(|batch| batch.permit) else {
+                continue;
+            };
+            for &at in group {
+                let weight = partitions::Item::weight(&records[at]) as usize;
+                let own = permit.split(weight.min(permit.num_permits()));
+                if let Some(batch) = Arc::get_mut(&mut records[at].batch) {
+                    batch.permit = own;
+                }
+            }
         }
     }
 }
@@ -338,12 +374,7 @@ impl BatchBuilder {
 
     /// The records. `permit` is given back when the last of them is dropped.
     pub fn finish(self, permit: Option<OwnedSemaphorePermit>) -> Vec<Record> {
-        let batch = Arc::new(Batch {
-            assignment: self.assignment,
-            bytes: self.bytes.into_boxed_slice(),
-            entries: self.entries.into_boxed_slice(),
-            permit,
-        });
+        let batch = Arc::new(self.into_batch(permit));
         let count = u32::try_from(batch.entries.len()).unwrap_or(u32::MAX);
         (0..count)
             .map(|index| Record {
@@ -351,6 +382,15 @@ impl BatchBuilder {
                 index,
             })
             .collect()
+    }
+
+    fn into_batch(self, permit: Option<OwnedSemaphorePermit>) -> Batch {
+        Batch {
+            assignment: self.assignment,
+            bytes: self.bytes.into_boxed_slice(),
+            entries: self.entries.into_boxed_slice(),
+            permit,
+        }
     }
 }
 
@@ -430,24 +470,4 @@ impl Run {
 }
 
 #[cfg(all(test, feature = "local"))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_partition_is_meant_by_its_name_with_and_without_its_source() {
-        let name = PartitionName::new("orders", "orders/3");
-        for said in ["orders/3", "orders/orders/3"] {
-            assert!(name.is_meant_by(said), "{said}");
-        }
-        for said in [
-            "orders",
-            "3",
-            "orders/",
-            "orders/33",
-            "other/orders/3",
-            "ordersorders/3",
-        ] {
-            assert!(!name.is_meant_by(said), "{said}");
-        }
-    }
-}
+mod tests;

@@ -131,7 +131,8 @@ impl<R: Item> Engine<R> {
     /// While starved, the source's next record finds no memory. That is no news while answers may give
     /// some back; once nothing of the partition is out or can start, what it holds has filled its
     /// share, in bytes that only the shell can count (of shared batches), and it is paused until the
-    /// shell says that there is room.
+    /// shell says that there is room. Records that stay long and do not own their bytes yet are asked to
+    /// once more.
     pub fn starve(&mut self, partition: PartitionId, starved: bool) {
         let Some(slot) = self.slot(partition) else {
             return;
@@ -141,6 +142,7 @@ impl<R: Item> Engine<R> {
             (Starved::No, true) => {
                 part.starved = Starved::ForNow;
                 self.starving.push(partition);
+                self.detach_pinned(slot);
             }
             (Starved::ForNow | Starved::AtRest, false) => {
                 part.starved = Starved::No;
@@ -158,10 +160,10 @@ impl<R: Item> Engine<R> {
             let Some(slot) = self.slot(id) else {
                 return false;
             };
-            let part = &mut self.partitions[slot as usize];
-            let rests = part.rests();
+            let rests = self.partitions[slot as usize].rests();
             if rests {
-                part.starved = Starved::AtRest;
+                self.detach_pinned(slot);
+                self.partitions[slot as usize].starved = Starved::AtRest;
                 self.check_intake(slot);
             }
             !rests

@@ -314,18 +314,21 @@ impl<R: Item> Engine<R> {
         self.lanes[at].haunted = is_haunted;
     }
 
-    /// The record will stay long: it owns its bytes from now on.
+    /// The record will stay long: it owns its bytes from now on, or once there is memory for that.
     pub(crate) fn detach(&mut self, at: u32) {
         let entry = &mut self.entries[at];
         let (lane, before) = (entry.lane, entry.weight());
         if let Body::Record(record) = &mut entry.body
             && entry.flags & DETACHED == 0
         {
-            record.detach();
-            entry.flags |= DETACHED;
+            let owns = record.detach();
+            if owns {
+                entry.flags |= DETACHED;
+            }
             let after = entry.weight();
             let part = self.part_of(lane);
             part.bytes = part.bytes - before + after;
+            part.pinned |= !owns;
         }
     }
 
@@ -342,6 +345,53 @@ impl<R: Item> Engine<R> {
             self.detach(at);
             at = self.entries[at].lane_next;
         }
+    }
+
+    /// Records that will stay long and found no memory of their own are asked again: what one of them
+    /// pins may be a whole batch.
+    pub(crate) fn detach_pinned(&mut self, slot: u32) {
+        if !core::mem::take(&mut self.partitions[slot as usize].pinned) {
+            return;
+        }
+        let pinned = self.pinned(slot);
+        let mut records = Vec::with_capacity(pinned.len());
+        for &at in &pinned {
+            let body = core::mem::replace(&mut self.entries[at].body, Body::Absent(None));
+            if let Body::Record(record) = body {
+                records.push(record);
+            }
+        }
+        R::share_out(&mut records);
+        for (&at, record) in pinned.iter().zip(records) {
+            self.entries[at].body = Body::Record(record);
+        }
+        for at in pinned {
+            self.detach(at);
+        }
+    }
+
+    /// Entries of records that will stay long and do not own their bytes.
+    fn pinned(&self, slot: u32) -> Vec<u32> {
+        let mut pinned = Vec::new();
+        for &lane in &self.partitions[slot as usize].asides {
+            let lane = &self.lanes[lane];
+            let mut left = match lane.standing {
+                Standing::Live => u32::from(lane.front == Front::Waiting),
+                Standing::Stopped | Standing::Parked | Standing::Releasing | Standing::Draining => {
+                    u32::MAX
+                }
+            };
+            let mut at = lane.head;
+            while at != NIL && left > 0 {
+                let entry = &self.entries[at];
+                if entry.record().is_some() && !entry.is(DETACHED) {
+                    pinned.push(at);
+                }
+                at = entry.lane_next;
+                left -= 1;
+            }
+        }
+        pinned
     }
 
     /// The lane's next step is open again.

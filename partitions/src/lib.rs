@@ -227,8 +227,19 @@ pub trait Item {
     fn key(&self) -> &[u8];
     /// Bytes held, against the partition's share of the budget.
     fn weight(&self) -> u32;
-    /// Called once, when the record will stay long (waits, stopped, parked): own your bytes.
-    fn detach(&mut self) {}
+    /// Called when the record will stay long (waits, stopped, parked): own your bytes. `false`: there is
+    /// no memory for that now. It is asked again when its partition is starved, until it said `true`.
+    fn detach(&mut self) -> bool {
+        true
+    }
+    /// Called before those of a starved partition are asked again: all of it that stay long and do not
+    /// own their bytes. Those who are the last to hold some may share them out.
+    fn share_out(records: &mut [Self])
+    where
+        Self: Sized,
+    {
+        let _ = records;
+    }
 }
 
 /// The engine's bounds. No `Default`: defaults belong to the configuration.

@@ -54,6 +54,8 @@ pub(crate) struct Partition<P> {
 
     pub(crate) buffered: u64,
     pub(crate) bytes: u64,
+    /// Records that stay long may hold more than they weigh: they found no memory of their own.
+    pub(crate) pinned: bool,
     pub(crate) tries: u32,
     /// Records in tries, or answered with effects that are not durable: a crash repeats them.
     pub(crate) records_out: u64,
@@ -123,6 +125,7 @@ impl<P: Ord + Clone> Partition<P> {
             gone_queued: false,
             buffered: 0,
             bytes: 0,
+            pinned: false,
             tries: 0,
             records_out: 0,
             unflushed: 0,

@@ -1,6 +1,6 @@
 //! G9 bounded memory, G10 progress.
 
-use crate::support::{Mode, Rec, World, done, limits, reject, retry};
+use crate::support::{Mode, ROOM, Rec, World, done, limits, reject, retry};
 use partitions::{Action, Assignment, Engine, Pushed, Resume, Then};
 
 fn paused(world: &World) -> bool {
@@ -189,16 +189,57 @@ fn g9_a_record_that_stays_long_owns_its_bytes() {
     world.tick(100);
     world.answer(0, 10, retry());
     world.commit(0);
-    let id = world.parts[0].id.expect("assigned");
-    let detached: Vec<u8> = world
-        .engine
-        .open(id)
-        .map(|record| record.detached)
-        .collect();
     assert_eq!(
-        detached,
+        detached(&world),
         [1, 0],
         "once for the stuck one, never for the one that runs"
+    );
+}
+
+/// How often each open record has come to own its bytes.
+fn detached(world: &World) -> Vec<u8> {
+    let id = world.parts[0].id;
+    let open = id.into_iter().flat_map(|id| world.engine.open(id));
+    open.map(|record| record.detached).collect()
+}
+
+#[test]
+fn g9_a_record_that_found_no_memory_of_its_own_looks_again_once_the_source_finds_none() {
+    let mut world = World::with_log(limits(Then::Stop), b"aaab");
+    ROOM.set(0);
+    world.answer(0, 10, reject());
+    world.commit(0);
+    assert_eq!(detached(&world), [0, 0, 0, 0]);
+    world.starve(0, true);
+    assert_eq!(detached(&world), [0, 0, 0, 0], "there is still none");
+    world.starve(0, false);
+    ROOM.set(2);
+    world.starve(0, true);
+    assert_eq!(detached(&world), [1, 1, 0, 0], "as far as it goes");
+    ROOM.set(2);
+    assert!(!paused(&world), "the last one runs");
+    world.answer(0, 40, done(1));
+    world.commit(0);
+    assert!(paused(&world));
+    assert_eq!(
+        detached(&world),
+        [1, 1, 1],
+        "before its partition is paused"
+    );
+    assert_eq!(ROOM.replace(u32::MAX), 1, "and each once");
+}
+
+#[test]
+fn g9_a_record_that_waits_looks_again_for_memory_of_its_own() {
+    let mut world = World::with_log(limits(Then::Stop), b"aab");
+    ROOM.set(0);
+    world.answer(0, 10, retry());
+    ROOM.set(u32::MAX);
+    world.starve(0, true);
+    assert_eq!(
+        detached(&world),
+        [1, 0, 0],
+        "alone: what is behind it runs soon"
     );
 }
 

@@ -30,6 +30,6 @@ mod world;
 
 pub use lane::{Mode, Owed, Stage};
 pub use random::{Case, Seen, play};
-pub use record::{Rec, key_of, limits};
+pub use record::{ROOM, Rec, key_of, limits};
 pub use rng::Rng;
 pub use world::{End, World, done, effects, reject, retry};
