@@ -16,7 +16,7 @@
 //! |---|---|
 //! | G1 order | a `started` before an earlier `fetched` record of its lane is `done`, `dead_lettered`, `skipped`, `parked` or `appended`; while another ticket of the lane has no `ended`, or is `quarantined`; of a record that was neither `fetched` nor is in its lane's chain; out of a chain before its release (`decided`, or found so) or out of chain order; an `appended` or `parked` out of lane order; a first start of a lane while a call of a former owner may run (until its `ended`, at most `timeout` + `settle` after its start; a call that died with its worker ends with it where `settle` is 0) |
 //! | G2 cap | tickets `started` and not `ended`, or in quarantine, exceed `cap` of `opened` |
-//! | G3 stop | a `started` at or behind a `stopped` head of the lane (of the partition, where `stops` says so), or of a record that ended with `reject` or used up its attempts, before a `decided`; an attempt above `attempts`; a `skipped` or `dead_lettered` that nobody decided; a stopped lane that the next owner does not find (`held`) |
+//! | G3 stop | a `started` at or behind a `stopped` head of the lane (of the partition, where `stops` says so), or of a record that ended with `reject` or used up its attempts, before a `decided`; an attempt above `attempts`; a `skipped` or `dead_lettered` that nobody decided; a stopped lane that the next owner who starts or writes anything does not find (`held`) |
 //! | G4 isolation | a `retry`, `stopped`, `parked`, `skipped` or `dead_lettered` while a call of the lane still counts against the cap. That other lanes go on is shown by the counts, not proved |
 //! | G5 checkpoint | a `committed` covers a record that is not settled by the lines before it or right behind it, or that never came; it leaves out what was settled when the last commit was told; it goes back, within an ownership or to the next one's `restored`; reading begins elsewhere (`from`) without a `gap` |
 //! | G6 fencing | a `started` or `committed` after `revoked` or a refusal as fenced; a commit told after a later claim, which that claim did not find; a start later than `drain` - `timeout` after a later claim; a clean release or claim with a call out; two workers under one epoch |
@@ -150,6 +150,8 @@ impl Audit {
         for (at, epochs) in self.partitions.iter().enumerate() {
             let mut calls: Vec<Carried> = Vec::new();
             let mut before: Option<(&u64, &Ownership)> = None;
+            // With whether nobody was since then.
+            let mut acted: Option<(&Ownership, bool)> = None;
             for (epoch, after) in epochs {
                 for (what, record) in after.unconfirmed() {
                     let at = after.durable_at;
@@ -158,10 +160,12 @@ impl Audit {
                 }
                 if let Some((earlier, before)) = before {
                     let next = earlier + 1 == *epoch;
+                    acted = acted.map(|(acted, known)| (acted, known && next));
                     let handover = Handover {
                         before,
                         after,
                         next,
+                        acted: acted.unwrap_or((before, next)),
                     };
                     handover.check(&mut self.tally, &calls);
                 }
@@ -180,6 +184,11 @@ impl Audit {
                     Some((_, left)) if after.found.is_none() => Some((epoch, left)),
                     Some(_) | None => Some((epoch, after)),
                 };
+                if after.acts() {
+                    acted = Some((after, true));
+                } else if after.found.is_some() {
+                    acted = acted.map(|(acted, _)| (acted, false));
+                }
             }
         }
         let counts = &mut self.tally.verdict.counts;

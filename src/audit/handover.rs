@@ -44,6 +44,9 @@ pub(super) struct Handover<'o> {
     pub(super) before: &'o Ownership,
     pub(super) after: &'o Ownership,
     pub(super) next: bool,
+    /// The last one before that acted, and whether nobody was since then: nobody else stopped a lane or
+    /// took a decision on it.
+    pub(super) acted: (&'o Ownership, bool),
 }
 
 impl Handover<'_> {
@@ -76,8 +79,10 @@ impl Handover<'_> {
             self.nothing_new(tally, found);
             self.runs_again(tally, found);
         }
-        if after.works {
-            for lane in before.known_lanes() {
+        // Lanes are read after the claim. Where others owned the partition by then, what is found may be
+        // theirs; who acted owned it still.
+        if after.works && after.acts() && after.generation == self.acted.0.generation {
+            for lane in self.acted.0.known_lanes() {
                 self.keeps_lane(tally, lane);
             }
         }
@@ -244,7 +249,7 @@ impl Handover<'_> {
 
     /// What stands stopped or parked is found so.
     fn keeps_lane(&self, tally: &mut Tally, lane: &Lane) {
-        let (before, after) = (self.before, self.after);
+        let ((before, next_to), after) = (self.acted, self.after);
         let next = after.lane_named(&lane.key).filter(|next| next.found);
         let text = lane.key.escape_ascii();
         match &lane.mode {
@@ -257,7 +262,7 @@ impl Handover<'_> {
             }
             Mode::Parked { .. } if next.is_none() && lane.has_chain() => {
                 // The last records may have been skipped by decisions whose end nobody saw.
-                if self.next && (lane.decided.is_none() || lane.chain.len() > 1) {
+                if next_to && (lane.decided.is_none() || lane.chain.len() > 1) {
                     let what = format!(
                         "{} does not find the chain of lane `{text}` that {} left",
                         after.name, before.name
@@ -285,14 +290,15 @@ impl Handover<'_> {
             gone_by && !unheard && !passed.contains(&link.position)
         });
         // Where nobody was between, what is missing was passed by nobody.
-        if let Some(link) = left.filter(|_| self.next) {
+        let (before, next_to) = self.acted;
+        if let Some(link) = left.filter(|_| next_to) {
             let what = format!(
                 "{} of the chain of lane `{}` was never run by {}, which passed it by",
-                self.before.record(&link.position),
+                before.record(&link.position),
                 lane.key.escape_ascii(),
                 self.after.name
             );
-            self.broken(tally, Guarantee::G7, what, self.before.durable_at);
+            self.broken(tally, Guarantee::G7, what, before.durable_at);
         }
     }
 }

@@ -145,6 +145,8 @@ pub(super) struct Ownership {
     pub(super) late: VecDeque<(u64, Span)>,
     /// Lines after the claim's own: the lanes it found are all told.
     pub(super) works: bool,
+    /// It took an operator's decision.
+    decides: bool,
 }
 
 impl Ownership {
@@ -182,7 +184,14 @@ impl Ownership {
             early: HashMap::new(),
             late: VecDeque::new(),
             works: false,
+            decides: false,
         }
+    }
+
+    /// Whether it started or wrote anything: it owned the partition then, and so when it read its lanes.
+    pub(super) fn acts(&self) -> bool {
+        let released = matches!(self.over, Some((Over::Clean, _)));
+        self.commits > 0 || self.last_start.is_some() || self.decides || released
     }
 
     /// How a record is called in messages.
@@ -282,6 +291,7 @@ impl Ownership {
             here.error("it names no verb");
             return;
         };
+        self.decides = true;
         let lane = &mut self.lanes[lane];
         lane.decided = Some(verb);
         match (&mut lane.mode, verb) {

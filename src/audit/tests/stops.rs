@@ -203,3 +203,47 @@ fn g3_a_failure_behind_a_refused_effect_was_none() {
     check(&[], &failed(true));
     check(&[G3], &failed(false));
 }
+
+/// `a1` stops its lane. The next owner does not find that, and is fenced once it has done what `then`
+/// says.
+fn overtaken(then: impl FnOnce(&mut Script)) -> Script {
+    scripted(|s| {
+        five(s);
+        s.reject("a", 1);
+        s.commit(&cover(0, 0, &[]));
+        s.stopped("a", 1);
+        s.forget_attempts(1);
+        s.revoke(false);
+        takes_over(s, false, &cover(0, 0, &[]));
+        // A later owner's.
+        s.held("c", 5, LaneState::Stopped, None);
+        five(s);
+        then(s);
+        let why = "orders/0: the store names worker 3 in epoch 3 as its owner";
+        s.say(None, Event::Refused { why });
+        s.revoke(false);
+    })
+}
+
+/// The owner after that; it finds the lane of `a1` stopped, or does not.
+fn after_overtaken(found: bool) -> Script {
+    let mut s = overtaken(|_| {});
+    s.wait(1_000);
+    s.worker(&set(|_| {}));
+    s.claim(3, false, Some(&cover(0, 0, &[])));
+    if found {
+        s.held("a", 1, LaneState::Stopped, None);
+    }
+    five(&mut s);
+    s.run("b", 2);
+    s
+}
+
+#[test]
+fn g3_an_owner_that_was_overtaken_before_it_looked_at_lanes_did_nothing_wrong_if_it_did_nothing() {
+    check(&[], &overtaken(|_| {}));
+    check(&[G3], &overtaken(|s| s.run("b", 2)));
+    check(&[G3], &overtaken(|s| s.commit(&cover(0, 0, &[]))));
+    check(&[], &after_overtaken(true));
+    check(&[G3], &after_overtaken(false));
+}
