@@ -1,8 +1,8 @@
 //! The whole processor in a simulated world: several workers on one store, one log and one target,
 //! with paused time and one seed. First faults, then all is healed and must come to rest.
 //!
-//! `LANEKEEPER_SIM_SEEDS=N` plays N histories, `LANEKEEPER_SIM_SEED=N` that one alone, with its
-//! transcript in `target/simulation-N.jsonl`.
+//! `LANEKEEPER_SIM_SEEDS=N` plays N histories and `LANEKEEPER_SIM_SEEDS=M..N` those from seed M on,
+//! `LANEKEEPER_SIM_SEED=N` that one alone, with its transcript in `target/simulation-N.jsonl`.
 
 mod chaos;
 mod counters;
@@ -23,6 +23,7 @@ use counters::Counters;
 use lanekeeper::record::OrderBy;
 use plan::{Faults, Plan, Temper};
 use std::{
+    ops::Range,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -31,17 +32,21 @@ use std::{
 };
 use store::Canary;
 
-fn number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{name} is a number, not `{text}`")),
-    )
+fn number(name: &str, text: &str) -> u64 {
+    let number = text.parse();
+    number.unwrap_or_else(|_| panic!("{name} is a number, not `{text}`"))
 }
 
 /// Histories of one test run.
-fn seeds() -> u64 {
-    number("LANEKEEPER_SIM_SEEDS").unwrap_or(if cfg!(debug_assertions) { 300 } else { 20_000 })
+fn seeds() -> Range<u64> {
+    let name = "LANEKEEPER_SIM_SEEDS";
+    let Ok(text) = std::env::var(name) else {
+        return 0..if cfg!(debug_assertions) { 300 } else { 20_000 };
+    };
+    match text.split_once("..") {
+        Some((from, to)) => number(name, from)..number(name, to),
+        None => 0..number(name, &text),
+    }
 }
 
 fn failed(seed: u64, ended: &Ended) -> String {
@@ -53,7 +58,9 @@ fn failed(seed: u64, ended: &Ended) -> String {
 
 #[test]
 fn histories_hold() {
-    if let Some(seed) = number("LANEKEEPER_SIM_SEED") {
+    let name = "LANEKEEPER_SIM_SEED";
+    if let Ok(text) = std::env::var(name) {
+        let seed = number(name, &text);
         let ended = play(seed, None, true);
         let path = format!("{}/simulation-{seed}.jsonl", env!("CARGO_TARGET_TMPDIR"));
         std::fs::write(&path, &ended.transcript).expect("the transcript");
@@ -64,14 +71,15 @@ fn histories_hold() {
         );
         return;
     }
-    let (seeds, next) = (seeds(), AtomicU64::new(0));
+    let seeds = seeds();
+    let next = AtomicU64::new(seeds.start);
     let (sum, failures) = (Mutex::new(Counters::default()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds || world::lock(&failures).len() >= 3 {
+                    if seed >= seeds.end || world::lock(&failures).len() >= 3 {
                         return;
                     }
                     let ended = play(seed, None, false);
@@ -88,9 +96,9 @@ fn histories_hold() {
     let sum = world::lock(&sum);
     println!("{:?}", *sum);
     // A run set that never met something proves nothing about it; a few histories need not.
-    if seeds >= 300 {
+    if seeds.end - seeds.start >= 300 {
         for (name, n) in sum.all() {
-            assert!(n > 0, "no history of {seeds} met `{name}`: {sum:?}");
+            assert!(n > 0, "no history of {seeds:?} met `{name}`: {sum:?}");
         }
     }
 }
