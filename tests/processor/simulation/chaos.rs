@@ -85,7 +85,13 @@ fn is_fenced_late(
         let mut owned = contents.ownerships.iter().filter(|(name, o)| {
             o.worker.is_some() && !claimed.contains(&(name.to_string(), o.epoch))
         });
-        owned.any(|(name, _)| what.starts_with(&format!("{name}: the store names")))
+        // As its proof of ownership or its last commit finds.
+        owned.any(|(name, _)| {
+            let found = ["the store names", "fenced: commit"];
+            found
+                .iter()
+                .any(|by| what.starts_with(&format!("{name}: {by}")))
+        })
     })
 }
 
