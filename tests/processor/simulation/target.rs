@@ -33,7 +33,7 @@ pub(super) struct Seen {
     /// Nothing is broken any more.
     pub(super) mended: bool,
     pub(super) calls_done: u64,
-    /// No call runs later than this, as far as is known.
+    /// No call runs later than this, and no claim was told later, as far as is known.
     pub(super) busy_until: Duration,
 }
 

@@ -230,6 +230,9 @@ impl History for Sink {
                 self.shared.count(|c| c.late_completions += 1);
             }
             Event::Claimed { clean } => {
+                let mut seen = self.shared.seen();
+                seen.busy_until = seen.busy_until.max(now());
+                drop(seen);
                 lock(&self.shared.claimed).insert((name(), subject.epoch));
                 self.shared
                     .count(|c| c.unclean_claims_waited += u64::from(!clean));
