@@ -1,13 +1,44 @@
 //! What to do about what a client complains of. librdkafka's words name the broker and the cause, and no
 //! value of a property.
 
-/// A complaint that begins with one of these, what it means, and whether waiting helps.
+/// What a client last complained of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Complaint {
+    pub(super) said: String,
+    /// Brokers ask it for tokens of AWS IAM.
+    pub(super) by_iam: bool,
+}
+
+impl Complaint {
+    /// It, and what to do, where that is known.
+    pub(super) fn advised(&self) -> String {
+        match known(&self.said) {
+            Some(known) if self.by_iam && known.advice == AUTHENTICATION => {
+                format!("{}; {IAM}", self.said)
+            }
+            Some(_) | None => advised(&self.said),
+        }
+    }
+
+    /// Whether it will be the same however long one waits.
+    pub(super) fn stays(&self) -> bool {
+        known(&self.said).is_some_and(|known| known.stays)
+    }
+}
+
+/// A complaint that has one of these, what it means, and whether waiting helps.
 struct Known {
     words: &'static [&'static str],
     advice: &'static str,
     /// Of settings or certificates: it will be the same the next time.
     stays: bool,
 }
+
+const AUTHENTICATION: &str =
+    "the broker does not know `sasl.username` with this `sasl.password` by this `sasl.mechanism`";
+
+/// Of authentication, where AWS's own settings say who this is. A broker says no more than that.
+const IAM: &str = "the broker does not let these credentials of AWS in: are they those that are meant (the environment goes before a profile, and that before the role of the machine); does their policy allow `kafka-cluster:Connect` on the cluster; is it in the region that the servers' names say, else `AWS_REGION`; is this machine's clock right?";
 
 const KNOWN: [Known; 8] = [
     Known {
@@ -40,7 +71,7 @@ const KNOWN: [Known; 8] = [
             "authentication error",
             "invalid credentials",
         ],
-        advice: "the broker does not know `sasl.username` with this `sasl.password` by this `sasl.mechanism`",
+        advice: AUTHENTICATION,
         stays: true,
     },
     Known {
@@ -78,11 +109,6 @@ pub(super) fn advised(said: &str) -> String {
     )
 }
 
-/// Whether it will be the same however long one waits.
-pub(super) fn stays(said: &str) -> bool {
-    known(said).is_some_and(|known| known.stays)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,13 +142,33 @@ mod tests {
                 false,
             ),
         ] {
-            let advised = advised(said);
+            let complaint = Complaint {
+                said: said.to_owned(),
+                by_iam: false,
+            };
+            let advised = complaint.advised();
             assert!(
                 advised.starts_with(said) && advised.contains(named),
                 "{advised}"
             );
-            assert_eq!(stays(said), lasting, "{said}");
+            assert_eq!(complaint.stays(), lasting, "{said}");
         }
         assert_eq!(advised("something new"), "something new");
+    }
+
+    #[test]
+    fn who_comes_by_tokens_of_aws_iam_is_told_of_no_password() {
+        let of = |said: &str| Complaint {
+            said: said.to_owned(),
+            by_iam: true,
+        };
+        let refused = of("sasl_ssl://localhost:1/1: SASL authentication error: Access denied");
+        assert!(refused.stays());
+        let advised = refused.advised();
+        assert!(advised.contains("`kafka-cluster:Connect`"), "{advised}");
+        assert!(!advised.contains("password"), "{advised}");
+        let away = of("localhost:1/1: Connect to ipv4#127.0.0.1:1 failed: Connection refused");
+        assert!(away.advised().contains("is the broker running"));
+        assert!(!away.stays());
     }
 }

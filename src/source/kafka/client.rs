@@ -1,6 +1,6 @@
 //! Clients of librdkafka: how they are set, and what their callbacks say.
 
-use super::{Settings, iam::Iam};
+use super::{Settings, advice::Complaint, iam::Iam};
 use rdkafka::{
     ClientConfig, ClientContext, TopicPartitionList,
     client::OAuthToken,
@@ -157,8 +157,10 @@ impl Context {
     }
 
     /// What the client last complained of: why it does not get through.
-    pub(super) fn complaint(&self) -> Option<String> {
-        lock(&self.complaint).clone()
+    pub(super) fn complaint(&self) -> Option<Complaint> {
+        let said = lock(&self.complaint).clone()?;
+        let by_iam = self.iam.is_some();
+        Some(Complaint { said, by_iam })
     }
 
     fn note(&self, note: Note) {

@@ -3,7 +3,7 @@
 
 use super::{
     Settings,
-    advice::{advised, stays},
+    advice::{Complaint, advised},
     client::{self, Context, Place},
     iam::Iam,
     properties::no_client,
@@ -345,7 +345,7 @@ pub(super) fn partitions_of(
     servers: &str,
     topic: &str,
     ask: impl Fn(Duration) -> KafkaResult<Metadata>,
-    complaint: impl Fn() -> Option<String>,
+    complaint: impl Fn() -> Option<Complaint>,
 ) -> Result<u32, ClusterError> {
     let metadata = metadata(servers, ask, complaint)?;
     let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
@@ -366,11 +366,11 @@ pub(super) fn partitions_of(
 fn metadata(
     servers: &str,
     ask: impl Fn(Duration) -> KafkaResult<Metadata>,
-    complaint: impl Fn() -> Option<String>,
+    complaint: impl Fn() -> Option<Complaint>,
 ) -> Result<Metadata, ClusterError> {
     // What will not change is not waited for.
     let found = ask(FIRST_ANSWER_MAX).or_else(|error| {
-        if complaint().is_some_and(|said| stays(&said)) {
+        if complaint().is_some_and(|complaint| complaint.stays()) {
             Err(error)
         } else {
             ask(ANSWER_MAX.saturating_sub(FIRST_ANSWER_MAX))
@@ -385,13 +385,13 @@ fn unanswered(
     servers: &str,
     question: &'static str,
     error: &KafkaError,
-    complaint: Option<String>,
+    complaint: Option<Complaint>,
 ) -> ClusterError {
     let why = complaint
         .filter(|_| is_of_the_connection(error))
         .map_or_else(
             || advised(&error.to_string()),
-            |said| format!("{} ({error})", advised(&said)),
+            |complaint| format!("{} ({error})", complaint.advised()),
         );
     ClusterError::OutOfReach {
         servers: servers.to_owned(),

@@ -375,7 +375,7 @@ impl Letters {
             )
         } else if code == Some(RDKafkaErrorCode::MessageTimedOut) {
             let complaint = self.client.complaint();
-            let why = complaint.map_or_else(String::new, |said| format!(": {}", advised(&said)));
+            let why = complaint.map_or_else(String::new, |why| format!(": {}", why.advised()));
             format!("no answer in time{why}")
         } else if code == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
             format!(

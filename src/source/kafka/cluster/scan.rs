@@ -1,7 +1,7 @@
 //! Records of a range, for those who look without processing.
 
 use super::{ANSWER_MAX, Cluster, ClusterError, is_of_the_connection, no_client, unanswered};
-use crate::source::kafka::{advice::stays, client::Context};
+use crate::source::kafka::{advice::Complaint, client::Context};
 use rdkafka::{
     Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -130,8 +130,8 @@ impl Cluster {
 }
 
 /// Whether it is of a connection that may be there again soon.
-fn passes(error: &KafkaError, complaint: Option<String>) -> bool {
-    is_of_the_connection(error) && !complaint.is_some_and(|said| stays(&said))
+fn passes(error: &KafkaError, complaint: Option<Complaint>) -> bool {
+    is_of_the_connection(error) && !complaint.is_some_and(|complaint| complaint.stays())
 }
 
 #[cfg(test)]

@@ -75,11 +75,17 @@ fn a_broker_that_is_away_for_a_while_is_waited_for() {
 fn what_will_not_change_and_what_is_not_there_ends_it_at_once() {
     let transport =
         KafkaError::MessageConsumption(rdkafka::types::RDKafkaErrorCode::BrokerTransportFailure);
-    let said = "connect to 127.0.0.1:9 failed: Connection refused";
-    assert!(passes(&transport, Some(said.to_owned())));
+    let complaint = |said: &str| {
+        Some(Complaint {
+            said: said.to_owned(),
+            by_iam: false,
+        })
+    };
+    let refused = complaint("connect to 127.0.0.1:9 failed: Connection refused");
+    assert!(passes(&transport, refused));
     assert!(passes(&transport, None));
-    let said = "SSL handshake failed: certificate verify failed";
-    assert!(!passes(&transport, Some(said.to_owned())));
+    let stranger = complaint("SSL handshake failed: certificate verify failed");
+    assert!(!passes(&transport, stranger));
     let range = KafkaError::MessageConsumption(rdkafka::types::RDKafkaErrorCode::AutoOffsetReset);
     assert!(!passes(&range, None));
 }
