@@ -3,6 +3,7 @@
 mod admin;
 mod cluster;
 mod detached;
+mod iam;
 mod node;
 mod offsets;
 mod package;
@@ -12,6 +13,7 @@ mod security;
 mod setup;
 
 pub use detached::{down, up};
+pub use iam::{ACCESS_KEY, REGION, SECRET_KEY, SESSION};
 pub use security::{Listener, PASSWORD, Secure, USER};
 pub use setup::{Controllers, Setup};
 

@@ -14,7 +14,11 @@ use std::{
 /// Every jar with its version and hash.
 const MANIFEST: &str = include_str!("../../kafka.txt");
 
-const LAUNCH: &str = include_str!("Launch.java");
+/// What runs in the broker's own JVM: its launcher, and who may come by AWS's identities.
+const SOURCES: [(&str, &str); 2] = [
+    ("Launch.java", include_str!("Launch.java")),
+    ("IamTokens.java", include_str!("IamTokens.java")),
+];
 
 /// What Kafka 4 asks for.
 const JAVA_MIN: u32 = 17;
@@ -27,7 +31,7 @@ pub(super) const REMEDY: &str = "install a JDK of 17 or later and Maven (Debian:
                       default-jdk-headless maven`), or name the bootstrap servers of a Kafka in \
                       `LANEKEEPER_TEST_KAFKA`";
 
-/// A folder with the jars and the compiled launcher.
+/// A folder with the jars and our classes.
 pub(super) struct Package {
     fetched: Fetched,
 }
@@ -44,7 +48,8 @@ struct Jar<'a> {
 impl Package {
     /// Finds it in the cache, or makes it there.
     pub(super) fn find_or_fetch() -> io::Result<Self> {
-        let made_of = format!("{MANIFEST}\n{LAUNCH}");
+        let sources = SOURCES.map(|(_, text)| text).join("\n");
+        let made_of = format!("{MANIFEST}\n{sources}");
         let digest = hex(&Sha256::digest(made_of.as_bytes()));
         let name = format!("kafka-{}-{}", version(), &digest[..12]);
         let package = Self {
@@ -156,13 +161,16 @@ fn fill(part: &Path) -> io::Result<()> {
         ))
     })?;
     check(&jars_in(part), jars())?;
-    let source = part.join("Launch.java");
-    fs::write(&source, LAUNCH).map_err(|e| at("write", &source, &e))?;
     let mut javac = Command::new(program("javac"));
-    javac.args(["--release", "17", "-d"]).arg(part);
-    javac.arg("-cp").arg(class_path(part)).arg(&source);
-    cache::run(&mut javac, &part.join("javac.log"))
-        .map_err(|e| io::Error::other(format!("cannot compile {}: {e}", source.display())))
+    javac.args(["--release", "17", "-Xlint:all", "-Werror", "-d"]);
+    javac.arg(part).arg("-cp").arg(class_path(part));
+    for (name, text) in SOURCES {
+        let source = part.join(name);
+        fs::write(&source, text).map_err(|e| at("write", &source, &e))?;
+        javac.arg(source);
+    }
+    let failed = |e| io::Error::other(format!("cannot compile {}: {e}", part.display()));
+    cache::run(&mut javac, &part.join("javac.log")).map_err(failed)
 }
 
 /// Just the jars of the manifest: nothing that they ask for.

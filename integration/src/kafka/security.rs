@@ -1,7 +1,7 @@
 //! A broker that speaks TLS and asks who is there.
 
 use super::{
-    Kafka,
+    Kafka, iam,
     setup::{PLAINTEXT, Setup},
 };
 use crate::{cache::at, server::Folder};
@@ -30,6 +30,9 @@ pub enum Listener {
     Sasl,
     /// SASL over TLS.
     SaslTls,
+    /// SASL by AWS's identities over TLS, as Amazon MSK has it, for
+    /// [`ACCESS_KEY`](super::ACCESS_KEY) with [`SECRET_KEY`](super::SECRET_KEY).
+    Iam,
     /// TLS by a certificate for another host.
     WrongHost,
 }
@@ -43,11 +46,12 @@ impl Listener {
             Self::MutualTls => "MUTUALTLS",
             Self::Sasl => "SASL",
             Self::SaslTls => "SASLTLS",
+            Self::Iam => "IAM",
             Self::WrongHost => "WRONGHOST",
         }
     }
 
-    fn property(self, name: &str) -> String {
+    pub(super) fn property(self, name: &str) -> String {
         format!("listener.name.{}.{name}", self.name().to_lowercase())
     }
 }
@@ -159,6 +163,7 @@ fn setup(folder: &Folder) -> Setup {
         (Listener::WrongHost, "SSL"),
         (Listener::SaslTls, "SASL_SSL"),
         (Listener::Sasl, "SASL_PLAINTEXT"),
+        (Listener::Iam, "SASL_SSL"),
     ] {
         setup = setup.with_listener(listener.name(), protocol);
         if protocol.ends_with("SSL") {
@@ -176,7 +181,9 @@ fn setup(folder: &Folder) -> Setup {
                     &file("ca.pem"),
                 );
         }
-        if protocol.starts_with("SASL") {
+        if listener == Listener::Iam {
+            setup = iam::with(setup);
+        } else if protocol.starts_with("SASL") {
             let plain = format!(
                 "org.apache.kafka.common.security.plain.PlainLoginModule required \
                  user_{USER}=\"{PASSWORD}\";"

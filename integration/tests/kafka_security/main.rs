@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails loudly, its helpers too")]
 
 mod connect;
+mod iam;
 mod letters;
 
 use rdkafka::{
