@@ -177,6 +177,31 @@ async fn what_the_cluster_refuses_for_a_while_is_asked_for_again() {
     seen.assert_whole(10);
 }
 
+/// As a group does between two generations, while another member leaves.
+#[tokio::test]
+async fn the_last_offsets_are_told_again_where_the_group_refuses_them() {
+    let (cluster, folder) = (cluster(), tempfile::tempdir().expect("folder"));
+    produce(&cluster, 10);
+    let (config, seen) = (config(&cluster, folder.path()), Arc::new(Seen::default()));
+    let between = |times: usize| {
+        let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS;
+        cluster.clear_request_errors(RDKafkaApiKey::OffsetCommit);
+        cluster.request_errors(RDKafkaApiKey::OffsetCommit, &vec![error; times]);
+    };
+    // Until its end the group learns of nothing.
+    between(1_000);
+    let report = work(&config, &seen, false, async {
+        while seen.total() < 200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(committed(&cluster).iter().all(|o| *o == Offset::Invalid));
+        between(3);
+    });
+    assert_eq!(report.await.expect("drained").done, 200);
+    let ends: i64 = committed(&cluster).iter().filter_map(|o| o.to_raw()).sum();
+    assert_eq!(ends, 200, "the group's offsets are the ends");
+}
+
 #[tokio::test]
 async fn g1_g7_two_members_share_the_work_and_hand_it_over_without_a_repeat() {
     let (cluster, folder) = (cluster(), tempfile::tempdir().expect("folder"));

@@ -27,7 +27,17 @@ pub(super) struct Told {
     pub(super) taken: Vec<Place>,
     /// Those that it did not take, and why.
     pub(super) refused: Vec<(Place, String)>,
+    /// Some of them since the group is between two generations: it takes offsets again soon.
+    pub(super) between: bool,
 }
+
+/// What a member hears while others come or go, and it is one all the same. The last one is of the new
+/// protocol.
+const BETWEEN: [RDKafkaRespErr; 3] = [
+    RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
+    RDKafkaRespErr::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
+    RDKafkaRespErr::RD_KAFKA_RESP_ERR_STALE_MEMBER_EPOCH,
+];
 
 /// Commits that are out.
 pub(super) struct Commits {
@@ -91,7 +101,7 @@ unsafe fn read(event: *mut native::rd_kafka_event_t) -> Told {
     unsafe {
         let of_all = native::rd_kafka_event_error(event);
         let number = native::rd_kafka_event_opaque(event).addr();
-        let (mut taken, mut refused) = (Vec::new(), Vec::new());
+        let (mut taken, mut refused, mut between) = (Vec::new(), Vec::new(), false);
         if let Some(list) = native::rd_kafka_event_topic_partition_list(event).as_ref()
             && !list.elems.is_null()
         {
@@ -101,7 +111,10 @@ unsafe fn read(event: *mut native::rd_kafka_event_t) -> Told {
                 let place = (topic.into_owned(), element.partition);
                 match why([element.err, of_all]) {
                     None => taken.push(place),
-                    Some(error) => refused.push((place, words(error))),
+                    Some(error) => {
+                        refused.push((place, words(error)));
+                        between |= BETWEEN.contains(&error);
+                    }
                 }
             }
         }
@@ -109,6 +122,7 @@ unsafe fn read(event: *mut native::rd_kafka_event_t) -> Told {
             number,
             taken,
             refused,
+            between,
         }
     }
 }

@@ -9,10 +9,13 @@ use crate::source::{
     },
 };
 use rdkafka::{consumer::Consumer, error::RDKafkaErrorCode};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the last offsets may take to be written.
 const LAST_WORD_MAX: Duration = Duration::from_secs(2);
+
+/// How long after a refusal they are told again.
+const LAST_WORD_AGAIN: Duration = Duration::from_millis(50);
 
 /// Why the group has this member no more, for good.
 pub(super) fn ended_by_the_group(settings: &Settings, code: RDKafkaErrorCode) -> SourceError {
@@ -41,14 +44,7 @@ impl Member {
         while let Ok(order) = self.orders.try_recv() {
             self.obey(order);
         }
-        if self.mirror_now() {
-            // Lag tools would show a lag that there is not, but nothing is lost without it.
-            while let Some(told) = self.commits.told(LAST_WORD_MAX) {
-                if told.number == self.commit {
-                    break;
-                }
-            }
-        }
+        self.last_word();
         self.consumer.context().close();
         let assigned: Vec<Place> = { self.slots.iter() }
             .filter(|slot| slot.assigned)
@@ -61,5 +57,29 @@ impl Member {
             self.unassign(&assigned);
         }
         // The group is left, and waited for, when the client is dropped.
+    }
+
+    /// Tells the group the last offsets, and again while it takes none: between two generations, as while
+    /// another member leaves. Lag tools would show a lag that there is not, but nothing is lost without it.
+    fn last_word(&mut self) {
+        let by = Instant::now() + LAST_WORD_MAX;
+        // What is refused is not mirrored, so that it is told once more.
+        while self.mirror_now() {
+            let told = loop {
+                let left = by.saturating_duration_since(Instant::now());
+                match self.commits.told(left) {
+                    Some(told) if told.number == self.commit => break told,
+                    Some(of_an_earlier_one) => self.confirmed(&of_an_earlier_one),
+                    None => return,
+                }
+            };
+            self.confirmed(&told);
+            // The others may have what it had: it must not tell of that any more.
+            if !told.between || self.consumer.assignment_lost() {
+                return;
+            }
+            // What the group gives is to be answered before it takes offsets again.
+            drop(self.consumer.poll(LAST_WORD_AGAIN));
+        }
     }
 }

@@ -376,7 +376,7 @@ impl Member {
     }
 
     /// The group has answered a commit.
-    fn confirmed(&mut self, told: &Told) {
+    pub(super) fn confirmed(&mut self, told: &Told) {
         for (place, error) in &told.refused {
             tracing::debug!(source = %self.settings.name, "the group's offset of {}/{} is not written: {error}", place.0, place.1);
             if let Some(slot) = self.at(place) {
