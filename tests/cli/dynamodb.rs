@@ -11,12 +11,19 @@ use std::process::Command;
 
 /// The emulator that `cargo integration test` starts, or one that was started by hand.
 fn emulator() -> String {
-    std::env::var("LANEKEEPER_TEST_DYNAMODB").unwrap_or_else(|_| {
+    let endpoint = std::env::var("LANEKEEPER_TEST_DYNAMODB").unwrap_or_else(|_| {
         panic!(
             "`LANEKEEPER_TEST_DYNAMODB` is not set: these tests need the endpoint of a DynamoDB (an \
              emulator), such as http://127.0.0.1:8000; `cargo integration test` starts one"
         )
-    })
+    });
+    assert!(
+        !endpoint.starts_with("https://"),
+        "`LANEKEEPER_TEST_DYNAMODB` is `{endpoint}`: these tests speak plain HTTP, with credentials that \
+         only an emulator takes; name an emulator's endpoint, or unset it and ask for the tests that take \
+         a real one (`integration/README.md`)"
+    );
+    endpoint
 }
 
 /// A command on a table behind an endpoint, with credentials that an emulator takes, and with nothing

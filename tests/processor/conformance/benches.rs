@@ -169,6 +169,12 @@ mod in_a_table {
                 "{variable} names no endpoint: `cargo integration test` starts an emulator and sets it"
             )
         });
+        assert!(
+            !endpoint.starts_with("https://"),
+            "{variable} is `{endpoint}`: these tests speak plain HTTP, with credentials that only an \
+             emulator takes, and leave a table behind; name an emulator's endpoint, or unset it and ask \
+             for the tests that take a real one (`integration/README.md`)"
+        );
         let config = Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .endpoint_url(endpoint)
