@@ -151,9 +151,29 @@ impl Unfinished {
         Ok(store.forget().await?)
     }
 
-    /// Whether the same was asked for.
-    pub(super) fn is_of(&self, arguments: &Arguments) -> bool {
-        self.arguments == *arguments
+    /// Whether the same was asked for, in whatever spelling of its partition.
+    pub(super) fn is_of(&self, told: &Arguments) -> bool {
+        let Arguments {
+            from,
+            to,
+            source,
+            partition,
+            key,
+        } = &self.arguments;
+        let of_same_records = (from, to, key) == (&told.from, &told.to, &told.key);
+        let of_same_name = (source, partition) == (&told.source, &told.partition);
+        of_same_records && (of_same_name || partition.is_some() && self.is_all_of(told))
+    }
+
+    /// Whether this means the one partition that it works on.
+    fn is_all_of(&self, told: &Arguments) -> bool {
+        let Some(said) = &told.partition else {
+            return false;
+        };
+        self.spans.iter().all(|span| {
+            let of_source = told.source.as_ref().is_none_or(|name| *name == span.source);
+            of_source && PartitionName::new(&span.source, &span.partition).is_meant_by(said)
+        })
     }
 
     pub(super) fn replay(&self) -> Replay {
@@ -193,5 +213,79 @@ impl Arguments {
             }
         }
         text + " --effects again"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(source: Option<&str>, partition: Option<&str>) -> Arguments {
+        Arguments {
+            from: "17".to_owned(),
+            to: None,
+            source: source.map(str::to_owned),
+            partition: partition.map(str::to_owned),
+            key: None,
+        }
+    }
+
+    /// One that began with these words, on `orders/3` of the source `in`.
+    fn began_by(arguments: Arguments) -> Unfinished {
+        let span = Span {
+            name: PartitionName::new("in", "orders/3"),
+            first: 17,
+            last: 20,
+            generation: 0,
+        };
+        Unfinished::new(arguments, &[span])
+    }
+
+    #[test]
+    fn the_same_partition_in_another_spelling_is_the_same_replay() {
+        let spellings = [
+            told(None, Some("orders/3")),
+            told(None, Some("in/orders/3")),
+            told(Some("in"), Some("orders/3")),
+            told(Some("in"), Some("in/orders/3")),
+        ];
+        for first in &spellings {
+            for second in &spellings {
+                assert!(
+                    began_by(first.clone()).is_of(second),
+                    "{first:?} {second:?}"
+                );
+            }
+            for other in [
+                told(None, Some("orders/4")),
+                told(Some("out"), Some("orders/3")),
+            ] {
+                assert!(
+                    !began_by(first.clone()).is_of(&other),
+                    "{first:?} {other:?}"
+                );
+            }
+            for whole in [told(None, None), told(Some("in"), None)] {
+                assert!(
+                    !began_by(first.clone()).is_of(&whole),
+                    "{first:?} {whole:?}"
+                );
+                assert!(!began_by(whole.clone()).is_of(first), "{whole:?} {first:?}");
+            }
+            let to = Some("19".to_owned());
+            let shorter = Arguments {
+                to,
+                ..first.clone()
+            };
+            assert!(!began_by(first.clone()).is_of(&shorter), "{first:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_partition_it_is_of_just_those_words() {
+        let (all, of_source) = (told(None, None), told(Some("in"), None));
+        assert!(began_by(all.clone()).is_of(&all));
+        assert!(!began_by(all.clone()).is_of(&of_source));
+        assert!(!began_by(of_source).is_of(&all));
     }
 }
