@@ -14,13 +14,15 @@ pub(super) type Charged = BTreeMap<Position, u32>;
 
 impl Processor {
     /// Has records announced before they start, up to the log's end as of now, where the owners before
-    /// this one died one after the other. Gives those that a death is charged to.
+    /// this one died one after the other. Gives those that a death is charged to. `regained`: this worker
+    /// was the last owner, and has not died of what it had announced.
     pub(super) fn be_careful(
         &mut self,
         id: PartitionId,
         owned: &Owned,
         known: &Checkpoint,
         last: Option<Position>,
+        regained: bool,
     ) -> Charged {
         if owned.unclean_claims < CAREFUL_FROM {
             return Charged::new();
@@ -29,16 +31,17 @@ impl Processor {
         let mut suspects = BTreeMap::new();
         let mut charged = Charged::new();
         for (position, alone) in &known.announced {
+            let alone = *alone && !regained;
             let used = attempts.get(position).copied().unwrap_or(0);
-            let used = used.saturating_add(u32::from(*alone));
+            let used = used.saturating_add(u32::from(alone));
             suspects.insert(position.clone(), used);
             // Of one whose attempts are used up the last may have been charged by an owner that died
             // before it could say so.
-            if *alone || used >= self.settings.failure.attempts_max {
+            if alone || used >= self.settings.failure.attempts_max {
                 charged.insert(position.clone(), used);
             }
             let event = Event::Suspected {
-                alone: *alone,
+                alone,
                 attempts: used,
             };
             self.notes.head(owned, &[], position, event);

@@ -215,6 +215,7 @@ impl Processor {
         checkpoint.incarnation = claiming.incarnation.or(known.incarnation.clone());
         let id = self.take_up(&assignment.name, &checkpoint, &claimed.lanes);
         let unclean = claimed.unclean.is_some();
+        let regained = claimed.unclean == Some(self.worker);
         let quiet = self.quiet(unclean, claiming.holder_is_dead);
         let fence = Fence {
             worker: self.worker,
@@ -234,7 +235,7 @@ impl Processor {
             ..Owned::new(assignment, fence, claimed.lanes, claiming.budget, self.now)
         };
         self.note_claim(&owned, !unclean, found.as_ref(), gap.as_deref());
-        owned.charged = self.be_careful(id, &owned, &known, last);
+        owned.charged = self.be_careful(id, &owned, &known, last, regained);
         self.taken_up(id, owned);
     }
 

@@ -75,6 +75,42 @@ async fn g10_a_record_that_kills_its_worker_is_suspected_tried_alone_and_stopped
     );
 }
 
+/// It was fenced while it tried a suspect alone, and is the owner once more: whatever became of that try, it
+/// killed nobody.
+#[tokio::test(start_paused = true)]
+async fn g10_a_worker_that_has_its_partition_again_charges_its_suspect_with_no_death() {
+    let world = deadly();
+    world.append([(1, "a"), (2, "b"), (3, "c"), (4, "d")]);
+    // Three deaths, and six times the same worker, which the store still names.
+    let again = 6;
+    for claim in 1..=3 + again {
+        let worker = world.start(Seat {
+            holder_is_dead: claim <= 4,
+            ..Seat::new(claim.min(4), settings())
+        });
+        let before = world.calls_of(3).len();
+        world
+            .until("a call", |w| w.calls_of(3).len() > before)
+            .await;
+        world.sleep(millis(200)).await;
+        worker.crash().await;
+    }
+    let announced = world.checkpoint().expect("one").announced;
+    let alone = (Position::Offset(3), true);
+    assert!(announced.contains(&alone), "{announced:?}");
+    assert!(world.item("c").is_none(), "{:?}", world.item("c"));
+    // The next one charges it with this one's death alone.
+    let worker = world.start(Seat::new(5, settings()));
+    let before = world.calls_of(3).len();
+    world
+        .until("a call", |w| w.calls_of(3).len() > before)
+        .await;
+    worker.crash().await;
+    let attempts = world.checkpoint().expect("one").attempts;
+    assert_eq!(attempts, [(Position::Offset(3), 1)]);
+    // The audit takes no history in which a worker begins twice.
+}
+
 #[tokio::test(start_paused = true)]
 async fn g10_ten_minutes_without_a_death_end_the_caution() {
     let world = World::new(|_| Act::done().takes(millis(50)));
