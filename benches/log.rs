@@ -155,6 +155,7 @@ fn answer(event: Event) -> u64 {
         | Event::Starved { .. }
         | Event::Paused { .. }
         | Event::Retention { .. }
+        | Event::Unreadable { .. }
         | Event::Ended { .. } => 0,
     }
 }

@@ -122,6 +122,14 @@ pub enum Event {
         /// From its timestamp on.
         age: Option<Duration>,
     },
+    /// There is more, and it cannot be read: the partition stands before it, and is tried again. For those
+    /// who watch only. Said when it begins, and again with `false` when it is over.
+    Unreadable {
+        /// Which one.
+        partition: PartitionName,
+        /// It stands.
+        stands: bool,
+    },
     /// There is more, and the partition's budget has no room for it. Said once until records are
     /// handed over, [`Order::Resume`] comes, or another weight is wanted.
     Starved {

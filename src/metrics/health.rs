@@ -97,6 +97,14 @@ fn standing(vitals: &Vitals, now: Duration) -> Vec<String> {
         partition.parked + partition.draining
     }));
     notes.extend(of("paused partitions", |p| u64::from(p.paused)));
+    let unreadable = vitals.partitions.iter().filter_map(|partition| {
+        let time = seconds(now.saturating_sub(partition.unreadable_since?));
+        let name = &partition.name;
+        Some(format!(
+            "{name} stands, for {time}: what comes next in its log cannot be read, as the worker's log says"
+        ))
+    });
+    notes.extend(few(unreadable.collect()));
     if !vitals.newcomers.is_empty() {
         let count = vitals.newcomers.len();
         notes.push(format!(
@@ -273,6 +281,22 @@ mod tests {
         assert_eq!(
             verdict.text,
             "ok\nthe target is sick, for 600.0 s: it is probed\nstopped lanes: 3\nparked lanes: 4\npaused partitions: 1\n"
+        );
+        assert!(verdict.good);
+        assert!(ready(&vitals, SOUND).good);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_and_no_reason_for_a_restart() {
+        let mut vitals = sound();
+        vitals.partitions[1].unreadable_since = ago(90);
+        // What stands before it may be a stopped lane's as well.
+        vitals.partitions[1].stopped = 1;
+        vitals.partitions[1].paused = true;
+        let verdict = health(&vitals, SOUND, NOW);
+        assert_eq!(
+            verdict.text,
+            "ok\nstopped lanes: 1\npaused partitions: 1\norders/orders/1 stands, for 90.0 s: what comes next in its log cannot be read, as the worker's log says\n"
         );
         assert!(verdict.good);
         assert!(ready(&vitals, SOUND).good);

@@ -58,6 +58,7 @@ impl Processor {
                 }
             }
             Event::Retention { partition, age } => self.retention(&partition, age),
+            Event::Unreadable { partition, stands } => self.unreadable(&partition, stands),
             Event::Starved { partition, wants } => self.starved(&partition, wants),
             Event::Paused { partition } => self.paused(&partition),
             Event::Revoked {
@@ -82,6 +83,14 @@ impl Processor {
         let id = self.names.get(partition);
         if let Some(owned) = id.and_then(|id| self.partitions.get_mut(id)) {
             owned.retention = age;
+        }
+    }
+
+    fn unreadable(&mut self, partition: &PartitionName, stands: bool) {
+        let id = self.names.get(partition);
+        if let Some(owned) = id.and_then(|id| self.partitions.get_mut(id)) {
+            let since = owned.unreadable_since.unwrap_or(self.now);
+            owned.unreadable_since = stands.then_some(since);
         }
     }
 

@@ -126,6 +126,7 @@ impl Processor {
             head_at,
             retention: owned.retention,
             store_fails_since: owned.store_fails_since,
+            unreadable_since: owned.unreadable_since,
             unproven: owned.held
                 && figures.buffered > 0
                 && self.now + self.settings.timeout > owned.proven_at + self.settings.drain,

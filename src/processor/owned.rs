@@ -75,6 +75,8 @@ pub(super) struct Owned {
     pub(super) lanes_read_at: Duration,
     /// Since when the store answers nothing of this partition but errors.
     pub(super) store_fails_since: Option<Duration>,
+    /// Since when its source cannot read what comes next.
+    pub(super) unreadable_since: Option<Duration>,
     /// What the last look found, where it could go on.
     pub(super) stalled: Option<Stalled>,
     /// Not proven: nothing starts.
@@ -221,6 +223,7 @@ impl Owned {
             reading_lanes: false,
             lanes_read_at: now,
             store_fails_since: None,
+            unreadable_since: None,
             stalled: None,
             held: false,
             quiet_until: None,

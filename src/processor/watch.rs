@@ -153,6 +153,9 @@ pub struct PartitionVitals {
     pub stopped_since: Option<i64>,
     /// Since when, by the loop's clock, the store answers nothing of this partition but errors.
     pub store_fails_since: Option<Duration>,
+    /// Since when, by the loop's clock, the source cannot read what comes next, and the partition stands
+    /// before it.
+    pub unreadable_since: Option<Duration>,
     /// Its ownership was not proven in time: nothing of it starts.
     pub unproven: bool,
     /// Since when, by the loop's clock, it could go on, for all that is known, and does not.
@@ -178,6 +181,7 @@ impl PartitionVitals {
             chained: 0,
             stopped_since: None,
             store_fails_since: None,
+            unreadable_since: None,
             unproven: false,
             stalled_since: None,
         }

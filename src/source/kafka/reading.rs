@@ -27,6 +27,9 @@ const WAITING_BYTES_MAX: usize = 1 << 20;
 const QUIET_MAX: Duration = Duration::from_secs(30);
 const QUIET_BEHIND_THE_END_MAX: Duration = Duration::from_mins(20);
 
+/// The first wait before what could not be decoded is fetched again.
+pub(super) const DECODE_AGAIN_MIN: Duration = Duration::from_secs(1);
+
 /// So many offsets that are settled are not read through: the partition is fetched from behind them.
 const SKIPPED_MAX: u64 = 50_000;
 
@@ -67,6 +70,8 @@ pub(super) struct Reading {
     pub(super) looks: u32,
     /// What comes next could not be decoded: how long to wait before it is fetched again.
     pub(super) stands: Option<Duration>,
+    /// That it cannot be read was said, or that it can.
+    pub(super) told_unreadable: bool,
     quiet: Quiet,
 }
 
@@ -154,6 +159,7 @@ impl Reading {
             look_at: None,
             looks: 0,
             stands: None,
+            told_unreadable: false,
             quiet: Quiet::default(),
         }
     }
@@ -175,6 +181,12 @@ impl Reading {
         }
         let lasts = self.quiet.lasts(self.cursor.next(), now);
         lasts.then_some(self.quiet.behind_the_end)
+    }
+
+    /// Whether what comes next cannot be read, as far as was said of it: once may be the network's fault.
+    pub(super) fn is_unreadable(&self) -> bool {
+        self.stands.is_some_and(|wait| wait > DECODE_AGAIN_MIN)
+            || self.quiet.said && !self.quiet.behind_the_end
     }
 
     /// Nothing is to come.

@@ -6,7 +6,10 @@ use crate::{
     position::Position,
     source::{
         Event, SourceError,
-        kafka::{client::Place, cluster::Bounds, looker::Question, refused, slot::Stage},
+        kafka::{
+            client::Place, cluster::Bounds, looker::Question, reading::DECODE_AGAIN_MIN, refused,
+            slot::Stage,
+        },
     },
 };
 use std::time::{Duration, Instant};
@@ -18,9 +21,8 @@ const LOOKS_MAX: u32 = 20;
 /// Wait between two of these looks.
 const LOOK_AFTER: Duration = Duration::from_millis(250);
 
-/// Waits before what could not be decoded is fetched again, doubled from the first to the last: the answer
-/// may have been damaged on its way, and another replica may lead by then.
-const DECODE_AGAIN_MIN: Duration = Duration::from_secs(1);
+/// The longest wait before what could not be decoded is fetched again, doubled up to it: the answer may have
+/// been damaged on its way, and another replica may lead by then.
 const DECODE_AGAIN_MAX: Duration = Duration::from_mins(1);
 
 /// The last resort against a batch that nobody can read.

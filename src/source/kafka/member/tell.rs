@@ -37,6 +37,9 @@ impl Member {
         self.told_at = Instant::now();
         let mut quiet = Vec::new();
         for slot in &mut self.slots {
+            if let Some(event) = unreadable(slot) {
+                self.pending.push_back(event);
+            }
             let (name, place) = (slot.name.clone(), slot.place.clone());
             let is_fetched = slot.assigned && !self.revoking;
             let Some(reading) = slot.reading() else {
@@ -132,4 +135,13 @@ impl Member {
         }
         true
     }
+}
+
+/// What is new of whether a partition stands before what cannot be read.
+fn unreadable(slot: &mut Slot) -> Option<Event> {
+    let partition = slot.name.clone();
+    let reading = slot.reading()?;
+    let stands = reading.is_unreadable();
+    (std::mem::replace(&mut reading.told_unreadable, stands) != stands)
+        .then_some(Event::Unreadable { partition, stands })
 }

@@ -219,7 +219,10 @@ impl Host {
             }
             Event::Paused { partition } => self.paused.push(partition.partition.to_string()),
             Event::Announced { .. } | Event::PassedOver { .. } | Event::Retention { .. } => {}
-            Event::Records(_) | Event::Revoked { .. } | Event::Ended { .. } => {
+            Event::Records(_)
+            | Event::Unreadable { .. }
+            | Event::Revoked { .. }
+            | Event::Ended { .. } => {
                 panic!("not expected: {event:?}")
             }
         }
