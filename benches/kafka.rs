@@ -80,6 +80,7 @@ fn bare(job: &Job, ledger: &Arc<Ledger>) -> Result<(), Box<dyn Error>> {
         .set("auto.offset.reset", "earliest")
         .set("fetch.queue.backoff.ms", "10")
         .set("isolation.level", "read_committed")
+        .set("check.crcs", "true")
         .create()?;
     consumer.subscribe(&[&job.topic])?;
     loop {

@@ -5,7 +5,13 @@ use lanekeeper_integration::{
     kafka::{Kafka, Setup},
     scene::eventually,
 };
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{self, Read as _, Write as _},
+    net::TcpStream,
+    path::PathBuf,
+};
 
 /// Where the format's number stands in a batch, from its beginning.
 const MAGIC_AT: usize = 16;
@@ -43,6 +49,20 @@ fn batch_of(bench: &Bench, partition: i32, value: &str) -> (PathBuf, Vec<u8>, us
     }
 }
 
+/// Makes a batch of each of two partitions one that cannot be decoded.
+fn damage_two(bench: &Bench) {
+    bench.kafka.stop_broker(0).unwrap();
+    // A byte of a value, of which the checksum tells.
+    let (path, mut bytes, _, value) = batch_of(bench, 0, "value 0.2");
+    bytes[value] ^= 0x20;
+    fs::write(path, bytes).unwrap();
+    // A format that does not exist.
+    let (path, mut bytes, batch, _) = batch_of(bench, 1, "value 1.3");
+    bytes[batch + MAGIC_AT] = 9;
+    fs::write(path, bytes).unwrap();
+    bench.kafka.start_broker(0).unwrap();
+}
+
 fn values(numbers: &[&str]) -> BTreeSet<String> {
     numbers
         .iter()
@@ -50,25 +70,25 @@ fn values(numbers: &[&str]) -> BTreeSet<String> {
         .collect()
 }
 
+/// What the member's page says, as it names its address in its log.
+fn health(errors: &str) -> io::Result<String> {
+    let address = { errors.split_whitespace() }.find_map(|word| word.strip_prefix("address="));
+    let mut page = TcpStream::connect(address.unwrap())?;
+    page.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    page.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
 #[test]
 fn g7_a_batch_that_cannot_be_decoded_is_not_left_out_and_its_partition_stands_alone() {
     let kafka = Kafka::own(&Setup::default()).unwrap();
     let bench = Bench::with(kafka, PARTITIONS.unsigned_abs(), &[], &echo(0));
     write(&bench);
-    bench.kafka.stop_broker(0).unwrap();
-    // A byte of a value, of which the checksum tells.
-    let (path, mut bytes, _, value) = batch_of(&bench, 0, "value 0.2");
-    bytes[value] ^= 0x20;
-    fs::write(path, bytes).unwrap();
-    // A format that does not exist.
-    let (path, mut bytes, batch, _) = batch_of(&bench, 1, "value 1.3");
-    bytes[batch + MAGIC_AT] = 9;
-    fs::write(path, bytes).unwrap();
-    bench.kafka.start_broker(0).unwrap();
-
+    damage_two(&bench);
     let sets = [
-        "sources.orders.properties.\"check.crcs\"=true",
         "sources.orders.on_gap=earliest",
+        "metrics.listen=\"127.0.0.1:0\"",
     ];
     let args: Vec<&str> = ["run"]
         .into_iter()
@@ -91,6 +111,17 @@ fn g7_a_batch_that_cannot_be_decoded_is_not_left_out_and_its_partition_stands_al
         "0.0", "0.1", "1.0", "1.1", "1.2", "2.0", "2.1", "2.2", "2.3", "2.4",
     ];
     eventually("what can be read", || Ok(seen() == values(&before))).unwrap();
+    // It is said, and nothing that a restart would mend.
+    let named = |page: &str, partition: i32| {
+        page.contains(&format!("orders/{}/{partition} stands", bench.topic))
+    };
+    eventually("both to be named", || {
+        let page = health(&member.errors()?)?;
+        assert!(page.starts_with("HTTP/1.0 200"), "{page}");
+        assert!(!named(&page, 2), "{page}");
+        Ok(named(&page, 0) && named(&page, 1))
+    })
+    .unwrap();
     // Fetched again a few times by then: neither is anything left out nor is it said again.
     bench.write_value_to(2, "value 2.5");
     eventually("another partition to go on", || {
@@ -104,6 +135,11 @@ fn g7_a_batch_that_cannot_be_decoded_is_not_left_out_and_its_partition_stands_al
     let after = [&before[..], &["2.5", "0.3", "0.4", "1.4"]].concat();
     eventually("what comes behind", || Ok(seen() == values(&after))).unwrap();
     bench.wait_for_the_group();
+    eventually("nothing to be said any more", || {
+        let page = health(&member.errors()?)?;
+        Ok(![0, 1, 2].iter().any(|n| named(&page, *n)))
+    })
+    .unwrap();
     let ended = stop(member);
     for (partition, offset, said) in [(0, 2, "CRC"), (1, 3, "MagicByte 9")] {
         let lines: Vec<&str> = { ended.errors.lines() }
@@ -122,14 +158,16 @@ fn g7_records_that_librdkafka_cannot_read_and_says_nothing_of_are_told_of_and_no
     let bench = Bench::with(kafka, PARTITIONS.unsigned_abs(), &[], &echo(0));
     write(&bench);
     bench.kafka.stop_broker(0).unwrap();
-    // A value that is longer than its batch: a checksum would tell, and by default none is looked at.
+    // A value that is longer than its batch: a checksum would tell, unless none is looked at.
     let (path, mut bytes, _, value) = batch_of(&bench, 0, "value 0.2");
     bytes[value - 1] = 0x7e;
     fs::write(path, bytes).unwrap();
     bench.kafka.start_broker(0).unwrap();
 
     let earliest = "sources.orders.on_gap=earliest";
-    let member = bench.scene.start(&["run", "--set", earliest]).unwrap();
+    let crcs = "sources.orders.properties.\"check.crcs\"=false";
+    let args = ["run", "--set", earliest, "--set", crcs];
+    let member = bench.scene.start(&args).unwrap();
     let told = format!(
         "nothing comes of `orders/{}/0` from offset 2 on",
         bench.topic

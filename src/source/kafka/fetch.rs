@@ -117,7 +117,7 @@ pub(super) enum Kind {
 }
 
 /// What librdkafka, or a broker, says of a batch that it cannot make sense of: a wrong checksum (where
-/// `check.crcs` is set), a codec or a format that it does not know, a payload that does not unpack.
+/// `check.crcs` is not off), a codec or a format that it does not know, a payload that does not unpack.
 const UNDECODABLE: [RDKafkaRespErr; 5] = [
     RDKafkaRespErr::RD_KAFKA_RESP_ERR__BAD_MSG,
     RDKafkaRespErr::RD_KAFKA_RESP_ERR__BAD_COMPRESSION,
