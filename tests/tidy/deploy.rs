@@ -393,7 +393,7 @@ fn the_image_is_built_from_what_it_is_given() {
     for feature in asked.split_whitespace().next().unwrap().split(',') {
         assert!(features.contains_key(feature), "{feature}");
     }
-    assert!(asked.starts_with("kafka,dynamodb "), "{asked}");
+    assert!(asked.starts_with("kafka,dynamodb,msk "), "{asked}");
     // A build fails where a file is left out that a manifest names, whether it is built or not.
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let ignored = text("Dockerfile.dockerignore");
