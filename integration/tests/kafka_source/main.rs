@@ -10,6 +10,7 @@ mod examples;
 mod gaps;
 mod groups;
 mod held;
+mod newcomer;
 mod operators;
 mod patterns;
 mod protocols;
