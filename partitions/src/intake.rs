@@ -88,7 +88,7 @@ impl<R: Item> Engine<R> {
     }
 
     /// As [`Engine::push`], of a record that failed in another process: where it is the first of its lane,
-    /// it is not tried before `delay` is over.
+    /// it is not tried before `delay` is over, whatever becomes of the target meanwhile.
     #[inline]
     pub fn push_after(
         &mut self,
@@ -150,6 +150,7 @@ impl<R: Item> Engine<R> {
                 self.queue(at);
             } else {
                 self.wait(at, Front::Waiting, delay);
+                self.aside(at).rests = true;
             }
         }
         if is_catching_up {

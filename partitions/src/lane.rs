@@ -75,6 +75,8 @@ pub(crate) struct Aside<P> {
     pub(crate) key: Box<[u8]>,
     /// End of the wait or quarantine.
     pub(crate) until: Time,
+    /// It waits for what another process may still be at, or has said: no probe takes it earlier.
+    pub(crate) rests: bool,
     /// Failures in a row by the target's fault.
     pub(crate) target_failures: u8,
     /// Failures of the head's publication by its own fault.
@@ -188,6 +190,7 @@ impl<P> Aside<P> {
         Self {
             key: key.into(),
             until: Time::default(),
+            rests: false,
             target_failures: 0,
             publish_failures: 0,
             wanted: None,

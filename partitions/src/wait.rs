@@ -118,6 +118,9 @@ impl<R: Item> Engine<R> {
         let draining = part.draining;
         part.waiting -= 1;
         let front = core::mem::replace(&mut self.lanes[lane].front, Front::Idle);
+        if let Some(aside) = &mut self.lanes[lane].aside {
+            aside.rests = false;
+        }
         part.displaced -= u32::from(front == Front::Displaced);
         if !matches!(front, Front::Displaced | Front::Failed) {
             self.go_on(lane);
@@ -168,7 +171,9 @@ impl<R: Item> Engine<R> {
                 Due::Lane(id) => {
                     self.counts(at, due)?;
                     let lane = &self.lanes[id.0.slot()];
+                    let rests = lane.aside.as_ref().is_some_and(|aside| aside.rests);
                     (lane.front == Front::Waiting
+                        && !rests
                         && self.partitions[lane.partition as usize].may_start(&self.limits))
                     .then_some((at, id))
                 }

@@ -19,3 +19,5 @@ mod restart;
 mod support;
 #[path = "guarantees/turns.rs"]
 mod turns;
+#[path = "guarantees/waits.rs"]
+mod waits;
