@@ -13,6 +13,7 @@ use crate::{
     source::Source,
     store::{MarkStore, WorkerId},
 };
+use partitions::Stops;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -110,7 +111,7 @@ impl Function {
         let settings = self.settings_within(left)?;
         let order = order_of(delivery.kind, settings.order);
         let invocation = self.invocation(&settings, left);
-        let batches = batches(&delivery, source, order, self.parallelization_factor)?;
+        let batches = self.batches(&delivery, source, &settings)?;
         let (wall, clock) = (Arc::clone(&self.clock), Arc::clone(&self.clock));
         let marked = Arc::new(Marked::new(
             Arc::clone(&self.store),
@@ -254,40 +255,49 @@ fn order_of(kind: EventKind, order: LaneOrder) -> LaneOrder {
     }
 }
 
-fn batches(
-    delivery: &Delivery,
-    source: &Arc<str>,
-    order: LaneOrder,
-    factor: u32,
-) -> Result<Vec<Batch>, InvocationError> {
-    let of = |delivered: &Delivered| {
-        let partition = delivered.full_name(source);
-        let lane = |entry: super::Entry<'_>| -> Result<LaneKey, InvocationError> {
-            let lane = order.lane(entry.key(), entry.position());
-            lane.map_err(|error| InvocationError::NoKey {
-                partition: partition.to_string(),
-                error,
+impl Function {
+    /// What is delivered of each partition.
+    fn batches(
+        &self,
+        delivery: &Delivery,
+        source: &Arc<str>,
+        settings: &Settings,
+    ) -> Result<Vec<Batch>, InvocationError> {
+        let order = order_of(delivery.kind, settings.order);
+        let of = |delivered: &Delivered| {
+            let partition = delivered.full_name(source);
+            let lane = |entry: super::Entry<'_>| -> Result<LaneKey, InvocationError> {
+                let lane = order.lane(entry.key(), entry.position());
+                lane.map_err(|error| InvocationError::NoKey {
+                    partition: partition.to_string(),
+                    error,
+                })
+            };
+            let entries = delivered.entries();
+            // A key goes on in another shard when its own is split or merged. Where a failure stops all of
+            // a shard, no child begins before it is decided.
+            let is_keyed = order.by == OrderBy::Key && !delivered.is_empty();
+            let shares = is_keyed && settings.failure.stops == Stops::Lane;
+            Ok(Batch {
+                positions: delivered.entries().map(|e| e.position().clone()).collect(),
+                lanes: entries.map(lane).collect::<Result<_, _>>()?,
+                lanes_at: match delivery.kind {
+                    EventKind::Kinesis if shares => PartitionName::of_all(source),
+                    EventKind::Kinesis | EventKind::Sqs | EventKind::SqsFifo | EventKind::Kafka => {
+                        partition.clone()
+                    }
+                },
+                is_queue: matches!(delivery.kind, EventKind::Sqs | EventKind::SqsFifo),
+                has_neighbours: match delivery.kind {
+                    EventKind::Kinesis => self.parallelization_factor > 1,
+                    EventKind::Sqs | EventKind::SqsFifo => true,
+                    EventKind::Kafka => false,
+                },
+                has_stable_positions: delivered.sharing == 0,
+                is_first: delivered.entries().all(|entry| entry.receives() == Some(1)),
+                partition: partition.clone(),
             })
         };
-        let entries = delivered.entries();
-        Ok(Batch {
-            positions: delivered.entries().map(|e| e.position().clone()).collect(),
-            lanes: entries.map(lane).collect::<Result<_, _>>()?,
-            lanes_at: match delivery.kind {
-                // A key goes on in another shard when its own is split or merged.
-                EventKind::Kinesis if order.by == OrderBy::Key && !delivered.is_empty() => {
-                    PartitionName::of_all(source)
-                }
-                EventKind::Kinesis | EventKind::Sqs | EventKind::SqsFifo | EventKind::Kafka => {
-                    partition.clone()
-                }
-            },
-            is_queue: matches!(delivery.kind, EventKind::Sqs | EventKind::SqsFifo),
-            has_neighbours: delivery.kind == EventKind::Kinesis && factor > 1,
-            has_stable_positions: delivered.sharing == 0,
-            is_first: delivered.entries().all(|entry| entry.receives() == Some(1)),
-            partition: partition.clone(),
-        })
-    };
-    delivery.partitions.iter().map(of).collect()
+        delivery.partitions.iter().map(of).collect()
+    }
 }

@@ -52,9 +52,13 @@ impl Marked {
         wall: Wall,
         batches: Vec<Batch>,
     ) -> Self {
+        let record_bytes = inner.bounds().record_bytes;
         let parts = { batches.into_iter() }.map(|batch| {
             let name = batch.partition.clone();
-            (name, Mutex::new(Standing::new(batch, &invocation)))
+            (
+                name,
+                Mutex::new(Standing::new(batch, &invocation, record_bytes)),
+            )
         });
         Self {
             parts: parts.collect(),
@@ -209,7 +213,7 @@ impl Marked {
         let lease = self.invocation.lease();
         for (index, change) in commit.lanes.iter().enumerate() {
             let next = self.next_of_chain(standing, change).await?;
-            let sides = standing.sides(change, next.as_ref(), &lease, (self.wall)());
+            let sides = standing.sides((commit, change), next.as_ref(), &lease, (self.wall)());
             match sides.merge() {
                 Ok(Merged::Write(change)) => {
                     lanes.push(*change);
@@ -228,6 +232,7 @@ impl Marked {
                 }
             }
         }
+        lanes.extend(standing.reopened(commit, &lease, (self.wall)()));
         standing.give_up(overtaken);
         Ok((lanes, of))
     }

@@ -30,10 +30,23 @@ pub(super) enum Merged {
     Hold(Box<LaneChange>),
 }
 
+/// The lane's head is run from the copy in its item: no batch brings it again.
+#[derive(Clone, Copy)]
+pub(super) struct FromCopy<'a> {
+    /// Of which partition it is, where that is known.
+    pub(super) partition: Option<&'a str>,
+    /// It is not done yet.
+    pub(super) is_open: bool,
+}
+
 /// Both sides of a change.
 pub(super) struct Sides<'a> {
     /// The item as the processor knows it.
     pub(super) shown: Option<&'a LaneItem>,
+    /// Of a lane that is stopped: whether its head comes out of its item.
+    pub(super) copy: Option<FromCopy<'a>>,
+    /// Bytes of a record that an item may hold.
+    pub(super) record_bytes: usize,
     /// The partition, where others share its lanes.
     pub(super) sharing: Option<&'a str>,
     /// What it wants.
@@ -53,6 +66,14 @@ impl LaneItem {
     fn is_leased_by(&self, lease: &Lease) -> bool {
         let held = self.decision.as_ref().and_then(|d| d.lease.as_ref());
         held.is_some_and(|held| held.holder == lease.holder)
+    }
+}
+
+/// A partition's records of the lane are in its chain, or have passed, up to here.
+fn extend_tail(item: &mut LaneItem, of: &str, to: &Position) {
+    match item.tails.iter_mut().find(|(name, _)| **name == *of) {
+        Some((_, tail)) => *tail = to.max(tail).clone(),
+        None => item.tails.push((Box::from(of), to.clone())),
     }
 }
 
@@ -128,6 +149,21 @@ impl Sides<'_> {
                 }
                 Ok(self.write(item))
             }
+            // It was tried again from its copy, and stood meanwhile: it stops again, or the next one does.
+            Some(LaneState::Stopped)
+                if { self.actual }.is_some_and(|i| i.is_leased_by(self.lease)) =>
+            {
+                let mut item = wanted.clone();
+                item.rev = self.rev(wanted.rev);
+                self.keep_tails(&mut item);
+                if let Some(actual) = self.actual.filter(|actual| actual.head == item.head) {
+                    item.record.clone_from(&actual.record);
+                }
+                if let Some(decision) = &mut item.decision {
+                    decision.lease = Some(self.lease.clone());
+                }
+                Ok(self.write(item))
+            }
             // It stands by another's word: held here all the same.
             Some(LaneState::Stopped | LaneState::Parked | LaneState::Draining) => {
                 Ok(Merged::Nothing)
@@ -152,7 +188,11 @@ impl Sides<'_> {
     }
 
     /// A stopped lane goes on: its head is tried again, or passed.
-    fn reopened(&self) -> Result<Merged, Overtaken> {
+    pub(super) fn reopened(&self) -> Result<Merged, Overtaken> {
+        if self.copy.is_some_and(|copy| copy.is_open) {
+            // It stands until its head is done: with who runs it, the only copy would be gone.
+            return Ok(Merged::Nothing);
+        }
         match self.actual {
             Some(actual)
                 if actual.state == LaneState::Stopped && actual.is_leased_by(self.lease) =>
@@ -164,7 +204,7 @@ impl Sides<'_> {
     }
 
     fn live(&self, actual: &LaneItem) -> LaneItem {
-        LaneItem {
+        let mut item = LaneItem {
             state: LaneState::Live,
             record: None,
             cut: None,
@@ -174,7 +214,11 @@ impl Sides<'_> {
             since: self.now,
             decision: None,
             ..actual.clone()
+        };
+        if actual.state == LaneState::Stopped {
+            self.pass_copy(&mut item, &actual.head);
         }
+        item
     }
 
     /// A lane parks: its head failed for good, or an operator said so.
@@ -199,6 +243,7 @@ impl Sides<'_> {
         self.keep_tails(&mut item);
         if !self.fits(&append) {
             item.state = LaneState::Stopped;
+            item.record = Some(first.to_stored()).filter(|copy| copy.len() <= self.record_bytes);
             (item.cut, item.count, item.bytes, item.decision) = (None, 0, 0, None);
             return Ok(match self.write(item) {
                 Merged::Write(change) => Merged::Hold(change),
@@ -237,6 +282,19 @@ impl Sides<'_> {
         if let Some(actual) = self.actual {
             item.tail.clone_from(&actual.tail);
             item.tails.clone_from(&actual.tails);
+            if actual.head != item.head {
+                self.pass_copy(item, &actual.head);
+            }
+        }
+    }
+
+    /// A head that was run from its copy has passed: its own partition, whose marks say nothing of it, is
+    /// not to run it once more.
+    fn pass_copy(&self, item: &mut LaneItem, head: &Position) {
+        let copy = self.copy.filter(|copy| !copy.is_open);
+        let partition = copy.and_then(|copy| copy.partition);
+        if let (Some(of), true) = (partition, self.sharing.is_some()) {
+            extend_tail(item, of, head);
         }
     }
 
@@ -248,11 +306,7 @@ impl Sides<'_> {
             if self.sharing.is_none() {
                 continue;
             }
-            let name = &record.assignment().name.partition;
-            match item.tails.iter_mut().find(|(of, _)| **of == **name) {
-                Some((_, tail)) => *tail = position.clone(),
-                None => item.tails.push((Box::from(&**name), position.clone())),
-            }
+            extend_tail(item, &record.assignment().name.partition, position);
         }
     }
 

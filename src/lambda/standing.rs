@@ -4,7 +4,10 @@
 mod claim;
 mod commit;
 
-use super::{holder::Invocation, merge::Sides};
+use super::{
+    holder::Invocation,
+    merge::{FromCopy, Sides},
+};
 use crate::{
     checkpoint::Checkpoint,
     position::Position,
@@ -43,6 +46,13 @@ impl Batch {
     }
 }
 
+/// The head of a stopped lane that is run from its copy.
+struct Head {
+    lane: LaneKey,
+    /// Of which partition it is, where the copy says so.
+    partition: Option<Box<str>>,
+}
+
 /// Failed tries of one record by other invocations.
 #[derive(Default)]
 struct Elsewhere {
@@ -73,7 +83,7 @@ pub(super) struct Standing {
     /// Tries of others, by the lane's revision.
     tried: HashMap<(Position, u64), Elsewhere>,
     /// Heads of stopped lanes that are not in the batch, and that a decision is about.
-    heads: BTreeMap<Position, LaneKey>,
+    heads: BTreeMap<Position, Head>,
     /// Lane items as the store has them.
     actual: BTreeMap<LaneKey, LaneItem>,
     /// Those that stand, as the processor knows them.
@@ -86,6 +96,8 @@ pub(super) struct Standing {
     through: Position,
     checkpoint: Option<Checkpoint>,
     unclean_claims: u32,
+    /// Bytes of a record that a lane item may hold.
+    record_bytes: usize,
 }
 
 /// Whether the lane's records wait.
@@ -106,14 +118,14 @@ fn offered(item: &LaneItem, lease: &Lease, now: i64) -> Option<DecisionNote> {
 }
 
 impl Standing {
-    pub(super) fn new(batch: Batch, invocation: &Invocation) -> Self {
+    pub(super) fn new(batch: Batch, invocation: &Invocation, record_bytes: usize) -> Self {
         // A batch has a record; were there none, its mark would say nothing.
         let zero = Position::Offset(0);
         let first = batch.positions.first().cloned().unwrap_or(zero);
         let last = { batch.positions.last().cloned() }.unwrap_or_else(|| first.clone());
         let holder = invocation.worker.to_string();
         let mut lanes = Vec::new();
-        if batch.has_neighbours && invocation.quiet > 0 {
+        if batch.has_neighbours {
             lanes.extend(batch.lanes.iter().map(Mark::lane_name));
             lanes.sort_unstable();
             lanes.dedup();
@@ -138,6 +150,7 @@ impl Standing {
             through: last,
             checkpoint: None,
             unclean_claims: 0,
+            record_bytes,
         }
     }
 
@@ -289,7 +302,7 @@ impl Standing {
     }
 
     fn lane_of(&self, position: &Position) -> Option<&LaneKey> {
-        { self.batch.lane_of(position) }.or_else(|| self.heads.get(position))
+        { self.batch.lane_of(position) }.or_else(|| Some(&self.heads.get(position)?.lane))
     }
 
     pub(super) fn rev(&self, lane: &LaneKey) -> u64 {
@@ -382,16 +395,26 @@ impl Standing {
 
     pub(super) fn sides<'a>(
         &'a self,
-        change: &'a LaneChange,
+        (commit, change): (&Commit, &'a LaneChange),
         next: Option<&'a Position>,
         lease: &'a Lease,
         now: i64,
     ) -> Sides<'a> {
+        let actual = self.actual.get(&change.lane);
+        let copy = actual.and_then(|actual| {
+            let head = self.heads.get(&actual.head)?;
+            Some(FromCopy {
+                partition: head.partition.as_deref(),
+                is_open: !commit.checkpoint.settles(&actual.head),
+            })
+        });
         Sides {
+            copy,
+            record_bytes: self.record_bytes,
             shown: self.shown.get(&change.lane),
             sharing: { self.is_sharing() }.then_some(&*self.batch.partition.partition),
             change,
-            actual: self.actual.get(&change.lane),
+            actual,
             next,
             lease,
             now,

@@ -53,6 +53,13 @@ impl Record {
         out
     }
 
+    /// The partition that stored bytes name, if they do.
+    #[cfg(feature = "lambda")]
+    pub(crate) fn stored_partition(stored: &[u8]) -> Option<&str> {
+        let mut rest = stored.strip_prefix(&[WITH_PARTITION])?;
+        std::str::from_utf8(take_bytes(&mut rest).ok()??).ok()
+    }
+
     /// Reads [`Record::to_stored`] back, into a batch of its own: of the assignment's partition, unless it
     /// says that it is of another one of its source.
     ///

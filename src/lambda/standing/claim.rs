@@ -1,12 +1,13 @@
 //! A claim: what marks and lanes say, put together into what an owner would find.
 
-use super::{Batch, Standing, offered, stands};
+use super::{Batch, Head, Standing, offered, stands};
 use crate::{
     checkpoint::{Checkpoint, OpenSet},
     lambda::holder::Invocation,
     position::Position,
     processor::CAREFUL_FROM,
-    store::{Claimed, Failed, LaneItem, LaneState, Lease, Mark},
+    record::{LaneKey, Record},
+    store::{Claimed, Failed, LaneItem, LaneState, Lease, Mark, Verb},
 };
 use partitions::Resume;
 use std::collections::{BTreeMap, BTreeSet};
@@ -149,20 +150,34 @@ impl Standing {
 
     /// Shows the lanes that stand to the processor; heads that are to come from their items.
     fn show(&mut self, lease: &Lease, now: i64) {
+        let is_sharing = self.is_sharing();
+        let in_batch: BTreeSet<&LaneKey> = self.batch.lanes.iter().collect();
         for (lane, item) in self.actual.iter().filter(|(_, item)| stands(item)) {
             let mut item = LaneItem {
                 decision: offered(item, lease, now),
                 ..item.clone()
             };
+            let follows = in_batch.contains(lane) && item.head < self.mark.last;
             let delivered = self.batch.lane_of(&item.head).is_some();
-            if item.decision.is_some() && item.state != LaneState::Stopped {
+            let has_chain = item.state != LaneState::Stopped;
+            let is_drained = has_chain && item.decision.is_some();
+            if is_sharing && !in_batch.contains(lane) && !is_drained {
+                // What other shards have of it is theirs.
+                continue;
+            }
+            if is_drained {
                 let far = item.tail.as_ref().unwrap_or(&item.head);
                 self.through = far.max(&self.through).clone();
-            } else if item.decision.is_some() && !delivered {
+            } else if let Some(decision) = item.decision.as_ref().filter(|_| !delivered) {
                 // Its head may be on its way to somebody else, unless records behind it are here.
-                let follows = self.batch.lanes.contains(lane) && item.head < self.mark.last;
-                if item.record.is_some() && follows {
-                    self.heads.insert(item.head.clone(), lane.clone());
+                let is_skipped = decision.verb == Verb::Skip;
+                if follows && (item.record.is_some() || is_skipped) {
+                    let stored = item.record.as_deref();
+                    let head = Head {
+                        lane: lane.clone(),
+                        partition: stored.and_then(Record::stored_partition).map(Box::from),
+                    };
+                    self.heads.insert(item.head.clone(), head);
                 } else {
                     item.decision = None;
                 }
@@ -178,7 +193,10 @@ impl Standing {
 
     /// The checkpoint that the marks are together.
     fn put_together(&self, dead: &[&Mark], attempts_max: u32) -> Checkpoint {
-        let delivered: BTreeSet<&Position> = { self.batch.positions.iter() }
+        let batch = self.batch.positions.iter().zip(&self.batch.lanes);
+        // What is not handed over is not missed.
+        let delivered = batch.filter(|(_, lane)| !self.given_up.contains(lane));
+        let delivered: BTreeSet<&Position> = { delivered.map(|(position, _)| position) }
             .chain(self.heads.keys())
             .collect();
         let settled = { self.elsewhere.iter() }.chain(self.heads.keys()).max();

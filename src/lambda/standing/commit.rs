@@ -1,10 +1,11 @@
 //! A commit: what the processor has settled, said by a mark.
 
-use super::{Sent, Standing, stands};
+use super::{Head, Sent, Standing, stands};
 use crate::{
     checkpoint::Checkpoint,
+    lambda::merge::Merged,
     position::Position,
-    store::{Commit, ContentId, Failed, LaneChange, Tried},
+    store::{Commit, ContentId, Failed, LaneChange, LaneState, Lease, Tried},
 };
 use std::collections::BTreeSet;
 
@@ -34,6 +35,42 @@ impl Standing {
 
     pub(in crate::lambda) fn answered(&mut self) {
         self.sent = None;
+    }
+
+    /// Lanes whose heads were run from their copies, and are done by this commit: until then they stood, so
+    /// that a head is not lost with who ran it.
+    pub(in crate::lambda) fn reopened(
+        &self,
+        commit: &Commit,
+        lease: &Lease,
+        now: i64,
+    ) -> Vec<LaneChange> {
+        let over = self.heads.iter().filter(|(head, Head { lane, .. })| {
+            let actual = self.actual.get(lane);
+            let stands = actual.is_some_and(|item| {
+                item.state == LaneState::Stopped
+                    && item.head == **head
+                    && self.is_leased(item, lease)
+            });
+            stands
+                && commit.checkpoint.settles(head)
+                && commit.lanes.iter().all(|change| change.lane != *lane)
+        });
+        let changes = over.filter_map(|(_, Head { lane, .. })| {
+            let change = LaneChange {
+                lane: lane.clone(),
+                expected: None,
+                item: None,
+                append: Vec::new(),
+                passed: None,
+            };
+            let sides = self.sides((commit, &change), None, lease, now);
+            match sides.reopened() {
+                Ok(Merged::Write(change)) => Some(*change),
+                Ok(Merged::Nothing | Merged::Hold(_)) | Err(_) => None,
+            }
+        });
+        changes.collect()
     }
 
     /// The processor's commit as one with a mark; `effects`: those of its records that are not applied
@@ -90,8 +127,8 @@ impl Standing {
             }
             let own = attempts.saturating_sub(self.tried_elsewhere(position));
             if own > 0 {
-                let mut known = failed.iter().filter(|(of, _)| of == position);
-                let known = known.next().map(|(_, known)| known.clone());
+                let known = failed.binary_search_by(|(of, _)| of.cmp(position)).ok();
+                let known = known.and_then(|at| Some(failed.get(at)?.1.clone()));
                 let Failed { error, not_before } = known.unwrap_or_default();
                 tries.push(Tried {
                     position: position.clone(),
@@ -129,17 +166,44 @@ impl Standing {
     }
 }
 
-/// Tries are not remembered, so that the rest fits: those of records that failed least often.
+/// Less is remembered of tries, so that the rest fits: first what they said, then those of records that
+/// failed least often.
 fn forget(tries: &mut Vec<Tried>, spare: u64) {
     if spare == 0 {
         return;
     }
-    tries.sort_by_key(|one| std::cmp::Reverse(one.attempts));
     let mut left = spare;
-    while left > 0
-        && let Some(one) = tries.pop()
-    {
-        left = left.saturating_sub(160 + one.error.len() as u64);
+    for one in tries.iter_mut() {
+        left = left.saturating_sub(one.error.len() as u64);
+        one.error.clear();
+    }
+    tries.sort_by_key(|one| std::cmp::Reverse(one.attempts));
+    while left > 0 && tries.pop().is_some() {
+        left = left.saturating_sub(160);
     }
     tries.sort_by(|one, other| one.position.cmp(&other.position));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tries_said_goes_before_how_many_they_were() {
+        let tries = |said: &str| -> Vec<Tried> {
+            let one = |n: u32| Tried {
+                position: Position::Offset(u64::from(n)),
+                rev: 0,
+                attempts: n,
+                error: said.to_owned(),
+                not_before: 0,
+            };
+            (1..=3).map(one).collect()
+        };
+        let mut known = tries("no");
+        forget(&mut known, 6);
+        assert_eq!(known, tries(""));
+        forget(&mut known, 161);
+        assert_eq!(known, tries("")[2..], "the one that failed most often");
+    }
 }

@@ -1,6 +1,6 @@
 //! Marks: what is done does not run again, and attempts add up over invocations.
 
-use super::world::{Say, World, kinesis, named, position, sequence};
+use super::world::{Say, World, fifo, kinesis, named, position, sequence};
 use lanekeeper::store::{LaneState, Verb};
 use serde_json::Value;
 use std::time::Duration;
@@ -197,9 +197,13 @@ async fn g10_a_record_that_gets_no_answer_is_used_up_like_any_other() {
 
 /// Begins an invocation that is killed after a second.
 async fn killed(world: &World, batch: &Value) {
+    killed_after(world, batch, 1).await;
+}
+
+async fn killed_after(world: &World, batch: &Value, seconds: u64) {
     let function = world.function();
     let invoked = world.try_invoke(&function, batch, 60);
-    let ended = tokio::time::timeout(Duration::from_secs(1), invoked).await;
+    let ended = tokio::time::timeout(Duration::from_secs(seconds), invoked).await;
     assert!(ended.is_err(), "it was done before it was killed");
 }
 
@@ -271,4 +275,27 @@ async fn a_lanes_first_error_is_that_of_the_first_invocation() {
     let stopped = world.lane("a").await.expect("stands");
     let errors = (stopped.first_error.as_str(), stopped.last_error.as_str());
     assert_eq!(errors, ("later", "never"));
+}
+
+/// A queue's batches lie across each other: of one that is at work, another knows nothing.
+#[tokio::test(start_paused = true)]
+async fn g2_messages_wait_for_no_other_batch_of_their_queue() {
+    let mut world = World::new();
+    world.settings.settle = Some(Duration::from_secs(2));
+    world.says("m1", &[Say::Hang]);
+    world.always("m9", Say::Later);
+    let one = fifo(&[("m1", "g", 1, 1), ("m9", "h", 9, 1)]);
+    killed_after(&world, &one, 3).await;
+    assert!(!world.store.snapshot().marks.is_empty(), "it has a mark");
+    let began = tokio::time::Instant::now();
+    let other = fifo(&[("m4", "i", 4, 2), ("m5", "j", 5, 1)]);
+    assert_eq!(world.invoke(&other).await, Vec::<Value>::new());
+    assert!(began.elapsed() < Duration::from_secs(1));
+    // What it had itself comes again when its visibility ends, and waits for what may go on.
+    let began = tokio::time::Instant::now();
+    assert_eq!(
+        world.invoke(&fifo(&[("m1", "g", 1, 2)])).await,
+        Vec::<Value>::new()
+    );
+    assert!(began.elapsed() >= Duration::from_secs(7));
 }

@@ -2,8 +2,9 @@
 
 use super::world::{SHARD, Say, World, kinesis, kinesis_of, position, sequence};
 use lanekeeper::store::{LaneState, Verb};
-use partitions::Then;
+use partitions::{Stops, Then};
 use serde_json::Value;
+use std::time::Duration;
 
 const CHILD: &str = "shardId-000000000011";
 
@@ -118,4 +119,71 @@ async fn g4_what_has_no_place_in_a_chain_stops_its_lane() {
     world.decide(Verb::Retry).await;
     assert_eq!(world.invoke(&other).await, Vec::<Value>::new());
     assert_eq!(world.calls(), ["a3", "a4"]);
+}
+
+/// The head of a stopped lane comes in no batch any more: until it is done, its copy stays where it is.
+#[tokio::test(start_paused = true)]
+async fn g7_a_copy_that_is_tried_again_is_not_lost_with_who_tries_it() {
+    let mut world = World::new();
+    world.settings.failure.backoff_max = Duration::from_secs(3_600);
+    world.says("a1", &[Say::Reject, Say::Hang, Say::Later, Say::Reject]);
+    world.invoke(&kinesis(&[(1, "a", "a1")])).await;
+    let child = kinesis_of(CHILD, &[(11, "a", "a2"), (12, "b", "b1")]);
+    world.decide(Verb::Retry).await;
+    // Killed while it is tried; then it fails, and the wait does not fit; then it fails for good.
+    let function = world.function();
+    let killed = world.try_invoke(&function, &child, 60);
+    let killed = tokio::time::timeout(Duration::from_secs(1), killed).await;
+    assert!(killed.is_err());
+    tokio::time::advance(Duration::from_secs(600)).await;
+    for _ in 0..2 {
+        assert_eq!(world.invoke(&child).await, [sequence(11)]);
+        let stands = world.lane("a").await.expect("stands");
+        assert_eq!(
+            (stands.state, stands.head),
+            (LaneState::Stopped, position(1))
+        );
+        assert!(stands.record.is_some());
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+    }
+    let decision = world.lane("a").await.and_then(|lane| lane.decision);
+    assert_eq!(decision, None, "it failed for good once more");
+    assert_eq!(of_a(world.calls()), ["a1"; 4]);
+    world.decide(Verb::Retry).await;
+    assert_eq!(world.invoke(&child).await, Vec::<Value>::new());
+    assert_eq!(of_a(world.calls()), ["a1", "a2"]);
+    assert_eq!(world.lane("a").await, None, "live again");
+    // Its own shard, late: it is known there.
+    assert_eq!(
+        world.invoke(&kinesis(&[(1, "a", "a1")])).await,
+        Vec::<Value>::new()
+    );
+    assert_eq!(of_a(world.calls()), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_is_skipped_elsewhere_does_not_run_in_its_own_shard() {
+    let world = World::new();
+    world.says("a1", &[Say::Reject]);
+    let parent = kinesis(&[(1, "a", "a1")]);
+    world.invoke(&parent).await;
+    world.decide(Verb::Skip).await;
+    world.calls();
+    let child = kinesis_of(CHILD, &[(11, "a", "a2")]);
+    assert_eq!(world.invoke(&child).await, Vec::<Value>::new());
+    assert_eq!(world.invoke(&parent).await, Vec::<Value>::new());
+    assert_eq!(world.calls(), ["a2"]);
+}
+
+/// A lane of another shard that is of no concern to a batch is not looked at.
+#[tokio::test(start_paused = true)]
+async fn g4_where_a_failure_stops_a_partition_it_stops_no_other_shard() {
+    let mut world = World::new();
+    world.settings.failure.stops = Stops::Partition;
+    world.says("a1", &[Say::Reject]);
+    let one = kinesis(&[(1, "a", "a1"), (2, "b", "b1")]);
+    assert_eq!(world.invoke(&one).await, [sequence(1)]);
+    let other = kinesis_of(CHILD, &[(11, "c", "c1")]);
+    assert_eq!(world.invoke(&other).await, Vec::<Value>::new());
+    assert!(world.calls().contains(&"c1".to_owned()));
 }
