@@ -192,7 +192,12 @@ impl Place {
             .map(|s| format!(" of source `{s}`"));
         let partition = { &self.partition }
             .as_ref()
-            .map(|p| format!(" in partition `{p}`"));
+            .map(|p| match p.starts_with("shardId-") {
+                true => {
+                    format!(" in partition `{p}` (lanes of a stream's keys are in partition `*`)")
+                }
+                false => format!(" in partition `{p}`"),
+            });
         source.unwrap_or_default() + &partition.unwrap_or_default()
     }
 }

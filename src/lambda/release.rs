@@ -84,7 +84,7 @@ impl Release {
             wanted.as_deref().is_none_or(|wanted| wanted == found)
         };
         let key = self.key.as_ref().map(|key| LaneKey::of_key(key.as_bytes()));
-        // Lanes that shards share are of each that has records in them.
+        // Lanes that shards share are of each that has had records in their chains.
         let mut tails = item.tails.iter();
         let has_records = |of: &str| tails.any(|(name, _)| **name == *of);
         is(&self.source, &partition.source)
