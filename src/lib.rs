@@ -2,6 +2,8 @@
 //! lanes go on; one cap bounds what is in flight; what is done is remembered exactly.
 
 pub mod audit;
+#[cfg(feature = "dynamodb")]
+mod aws;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
 #[doc(hidden)]

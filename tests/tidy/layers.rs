@@ -9,8 +9,11 @@ use crate::{
 const SEAMS: [&str; 3] = ["source", "store", "handler"];
 /// What an adapter may know beside the three traits.
 const VOCABULARY: [&str; 4] = ["record", "position", "checkpoint", "effect"];
-/// What a source and a store share, since they may not import each other.
-const SHARED: [(&str, &[&str]); 1] = [("sqlite", &["local", "sqlite"])];
+/// What adapters share, since they may not import each other.
+const SHARED: [(&str, &[&str]); 2] = [
+    ("aws", &["dynamodb"]),
+    ("sqlite", &["local", "sqlite"]),
+];
 
 struct Module {
     path: Vec<String>,

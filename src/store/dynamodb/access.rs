@@ -1,28 +1,11 @@
 //! Region and credentials, asked for before a request without them would be repeated in vain.
 
-use super::{DynamodbStore, client};
-use crate::store::{Store as _, StoreError};
+use super::DynamodbStore;
+use crate::{
+    aws::{self, causes},
+    store::{Store as _, StoreError},
+};
 use aws_sdk_dynamodb::{Client, config::ProvideCredentials as _};
-use std::error::Error;
-
-/// An error and what caused it, on one line; a cause that its effect names already is not said twice.
-pub(super) fn causes(error: &dyn Error) -> String {
-    let one_line = |error: &dyn Error| {
-        let text = error.to_string();
-        let lines: Vec<&str> = text.lines().map(str::trim).collect();
-        lines.join("; ")
-    };
-    let mut told = one_line(error);
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = one_line(cause);
-        if !told.contains(&text) {
-            told = format!("{told}: {text}");
-        }
-        next = cause.source();
-    }
-    told
-}
 
 impl DynamodbStore {
     /// Asks the table for something: whether it is there and answers.
@@ -41,7 +24,7 @@ impl DynamodbStore {
         if self.client.initialized() {
             return Ok(());
         }
-        let found = client::loader().load().await;
+        let found = aws::loader().load().await;
         if found.region().is_none() {
             return Err("no region is configured: set `AWS_REGION`, or `region` of the profile in `~/.aws/config`".to_owned());
         }

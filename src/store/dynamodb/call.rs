@@ -100,7 +100,7 @@ pub(super) fn trouble<E>(error: SdkError<E, HttpResponse>) -> Trouble
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let told = super::access::causes(&error);
+    let told = crate::aws::causes(&error);
     match &error {
         SdkError::ServiceError(service) => {
             let code = service.err().code().unwrap_or_default();
