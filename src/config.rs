@@ -372,7 +372,7 @@ impl Config {
 }
 
 /// Types of sources, stores and handlers that this build has.
-pub(crate) const BUILT: [(&str, bool); 8] = [
+pub(crate) const BUILT: [(&str, bool); 9] = [
     ("local", cfg!(feature = "local")),
     ("exec", cfg!(feature = "exec")),
     ("http", cfg!(feature = "http")),
@@ -381,5 +381,6 @@ pub(crate) const BUILT: [(&str, bool); 8] = [
     ("kafka", cfg!(any(feature = "kafka", feature = "lambda"))),
     ("dynamodb", cfg!(feature = "dynamodb")),
     ("msk", cfg!(feature = "msk")),
+    ("sqs", cfg!(feature = "sqs")),
     ("lambda", cfg!(feature = "lambda")),
 ];

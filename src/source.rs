@@ -29,6 +29,8 @@ pub mod kafka;
 #[cfg(feature = "local")]
 pub mod local;
 pub(crate) mod pattern;
+#[cfg(feature = "sqs")]
+pub mod sqs;
 
 pub use begin::{OnGap, StartAt};
 #[cfg(any(feature = "kafka", feature = "local"))]

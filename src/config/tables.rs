@@ -174,7 +174,7 @@ fn dead_letter(mut section: Section<'_>, path: &Path, base: &Path) -> Option<Dea
         }
         "kafka" => kafka::dead_letter(&mut section, base),
         _ => section
-            .required("queue_url", "the queue to publish to", read::text)
+            .required("queue_url", "the queue to publish to", url)
             .map(|queue_url| DeadLetterConfig::Sqs { queue_url }),
     };
     section.finish(&format!(" of a dead-letter target of type \"{kind}\""));

@@ -349,6 +349,15 @@ fn dead_letter(config: &Config) -> Result<Option<Arc<dyn DeadLetter>>, RunError>
             what: "failure.dead_letter",
             feature: "kafka",
         }),
+        #[cfg(feature = "sqs")]
+        Some(DeadLetterConfig::Sqs { queue_url }) => {
+            use crate::source::sqs::dead_letter::{Settings, SqsDeadLetter};
+            Ok(Some(Arc::new(SqsDeadLetter::new(Settings {
+                queue_url: queue_url.clone(),
+                app: config.app.clone(),
+            }))))
+        }
+        #[cfg(not(feature = "sqs"))]
         Some(DeadLetterConfig::Sqs { .. }) => Err(RunError::NotBuilt {
             what: "failure.dead_letter",
             feature: "sqs",

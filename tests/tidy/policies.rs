@@ -165,6 +165,31 @@ fn check_tries_each_action_of_a_worker() {
 }
 
 #[test]
+fn whoever_publishes_dead_letters_may_send_them() {
+    let all = files().unwrap();
+    let ours = all
+        .iter()
+        .filter(|f| f.path.starts_with("src/source/sqs/") && !f.path.ends_with("/tests.rs"));
+    let called: BTreeSet<String> = ours
+        .flat_map(|file| {
+            let code = code::shipped(&file.text);
+            let names = operations(&code).into_iter().map(str::to_owned);
+            names.collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(called, BTreeSet::from(["send_message".to_owned()]));
+    let text = file("deploy/iam/dead-letters.json").unwrap().text;
+    let policy: Value = serde_json::from_str(&text).unwrap();
+    let statements = policy["Statement"].as_array().unwrap();
+    assert_eq!(statements.len(), 1);
+    assert_eq!(statements[0]["Effect"], "Allow");
+    assert_eq!(
+        statements[0]["Action"],
+        serde_json::json!(["sqs:SendMessage"])
+    );
+}
+
+#[test]
 fn the_template_has_the_same_policies() {
     let text = file("deploy/dynamodb.yaml").unwrap().text;
     for (resource, name) in [("WorkerPolicy", "worker"), ("OperatorPolicy", "operator")] {
