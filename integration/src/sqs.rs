@@ -148,6 +148,39 @@ impl SqsQueue {
         text(&self.api.ask("SendMessage", &message)?, "MessageId")
     }
 
+    /// Its URL, as the emulator gives it out.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Takes all messages that can be received out of it, in the order in which they come, as the API
+    /// gives them: `Body`, `Attributes`, `MessageAttributes`.
+    ///
+    /// # Errors
+    /// When they cannot be received or deleted.
+    pub fn drain(&self) -> io::Result<Vec<Value>> {
+        let mut all = Vec::new();
+        loop {
+            let question = json!({
+                "QueueUrl": self.url,
+                "MaxNumberOfMessages": RECEIVE_MAX,
+                "AttributeNames": ["All"],
+                "MessageAttributeNames": ["All"],
+            });
+            let told = self.api.ask("ReceiveMessage", &question)?;
+            let messages = told["Messages"].as_array().cloned().unwrap_or_default();
+            if messages.is_empty() {
+                return Ok(all);
+            }
+            for message in messages {
+                let handle = text(&message, "ReceiptHandle")?;
+                let question = json!({"QueueUrl": self.url, "ReceiptHandle": handle});
+                self.api.ask("DeleteMessage", &question)?;
+                all.push(message);
+            }
+        }
+    }
+
     /// How many messages can be received, and how many are hidden.
     fn counts(&self) -> io::Result<(u64, u64)> {
         let names = [

@@ -6,10 +6,13 @@ use super::{
 };
 use crate::{
     config::{Config, ConfigErrors, DeadLetterConfig, SourceKind, StoreKind},
-    handler::{Handler, Rust, Target},
+    handler::{DeadLetter, Handler, Rust, Target},
     history::Nowhere,
     run::MachineClock,
-    source::pattern,
+    source::{
+        pattern,
+        sqs::dead_letter::{Settings, SqsDeadLetter},
+    },
     store::MarkStore,
 };
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
@@ -243,16 +246,21 @@ fn store(config: &Config) -> Result<Arc<dyn MarkStore>, ServeError> {
     }
 }
 
-fn dead_letter(config: &Config) -> Result<Option<Arc<dyn crate::handler::DeadLetter>>, ServeError> {
-    match &config.failure.dead_letter {
-        None => Ok(None),
-        Some(
-            DeadLetterConfig::Local { .. }
-            | DeadLetterConfig::Kafka { .. }
-            | DeadLetterConfig::Sqs { .. },
-        ) => Err(ServeError::Unfit(
-            "`failure.dead_letter`: a function cannot publish yet; let `failure.then` be \"park\", which keeps the lane's order"
-                .to_owned(),
-        )),
-    }
+/// Where a function publishes what failed for good: an environment has no file that lasts, and no thread
+/// that goes on behind the answer.
+fn dead_letter(config: &Config) -> Result<Option<Arc<dyn DeadLetter>>, ServeError> {
+    let kind = match &config.failure.dead_letter {
+        None => return Ok(None),
+        Some(DeadLetterConfig::Sqs { queue_url }) => {
+            return Ok(Some(Arc::new(SqsDeadLetter::new(Settings {
+                queue_url: queue_url.clone(),
+                app: config.app.clone(),
+            }))));
+        }
+        Some(DeadLetterConfig::Local { .. }) => "local",
+        Some(DeadLetterConfig::Kafka { .. }) => "kafka",
+    };
+    Err(ServeError::Unfit(format!(
+        "`failure.dead_letter.type` is \"{kind}\", and a function publishes to SQS alone: let it be \"sqs\", with `failure.dead_letter.queue_url`"
+    )))
 }

@@ -14,6 +14,7 @@ mod ends;
 mod faults;
 mod golden;
 mod instances;
+mod letters;
 mod oracle;
 mod queues;
 mod refusals;

@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use lanekeeper::{
     Position,
     effect::{Add, Effect},
-    handler::{Answer as Said, Done, Failure, Handler, Rust},
+    handler::{Answer as Said, DeadLetter, Done, Failure, Handler, Rust},
     history::Nowhere,
     lambda::{Answer, Event, Function, InvocationError, decode},
     processor::{Clock, Settings},
@@ -109,6 +109,7 @@ pub(super) struct World {
     pub(super) settings: Settings,
     pub(super) reports_failures: bool,
     pub(super) factor: u32,
+    pub(super) dead_letter: Option<Arc<dyn DeadLetter>>,
     script: Scripted,
     since: Instant,
 }
@@ -122,6 +123,7 @@ impl World {
             settings: settings(),
             reports_failures: true,
             factor: 1,
+            dead_letter: None,
             script: Scripted::default(),
             since,
         }
@@ -169,7 +171,7 @@ impl World {
             retention: Duration::from_secs(24 * 60 * 60),
             store,
             target: Arc::new(Rust(self.script.clone())),
-            dead_letter: None,
+            dead_letter: self.dead_letter.clone(),
             history: Arc::new(Nowhere),
             clock: Arc::new(Since(self.since)),
         }
