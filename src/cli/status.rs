@@ -25,6 +25,7 @@ use std::{
     time::Duration,
 };
 
+mod mapping;
 mod workers;
 
 pub(crate) use workers::is_alive;
@@ -63,6 +64,9 @@ struct PartitionView {
     generation: u64,
     /// `null`: nothing is settled yet.
     frontier: Option<String>,
+    /// Behind an event source mapping: why there is no frontier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frontier_unknown: Option<String>,
     settled_to: Option<String>,
     /// Positions up to `settled_to` that are not settled.
     open: usize,
@@ -105,6 +109,8 @@ struct Partition {
     end: Option<LogEnd>,
     /// Records that were not handed over, as its worker says.
     behind: Option<u64>,
+    /// Behind an event source mapping: why nobody knows its frontier.
+    unknown: Option<String>,
 }
 
 /// Where a partition stands.
@@ -144,7 +150,9 @@ impl Seen {
                 })
                 .find_map(|item| item.behind.iter().find(|(partition, _)| *partition == text))
                 .map(|(_, records)| *records);
+            let is_known = owner.is_some() || !lanes.contains_key(&name);
             partitions.push(Partition {
+                unknown: mapping::unknown_frontier(config, &name.source, is_known),
                 owner,
                 lanes: lanes.get(&name).cloned().unwrap_or_default(),
                 end: ends.get(&name).copied(),
@@ -283,6 +291,16 @@ impl Seen {
         }
     }
 
+    /// Why frontiers are not known, once for each source.
+    fn unknown_text(&self, out: &mut String) {
+        let whys = { &self.partitions }
+            .iter()
+            .filter_map(|p| Some((&*p.name.source, p.unknown.as_deref()?)));
+        for (source, why) in whys.collect::<BTreeSet<_>>() {
+            let _ = writeln!(out, "  {source}: frontier unknown: {why}");
+        }
+    }
+
     fn partitions_text(&self, out: &mut String, now: i64) {
         if self.partitions.is_empty() {
             out.push_str("\nno partition yet: nothing was put, and nothing was processed\n");
@@ -309,6 +327,7 @@ impl Seen {
             let _ = write!(out, ", and in {unknown} nobody knows how many");
         }
         out.push('\n');
+        self.unknown_text(out);
         for partition in &self.partitions {
             partition.caution_text(out);
         }
@@ -388,6 +407,7 @@ impl Partition {
             frontier: checkpoint
                 .and_then(|c| c.frontier())
                 .map(ToString::to_string),
+            frontier_unknown: self.unknown.clone(),
             settled_to: checkpoint
                 .and_then(|c| c.settled_to.as_ref())
                 .map(ToString::to_string),
@@ -405,7 +425,11 @@ impl Partition {
         let view = self.view(now);
         vec![
             self.name.to_string(),
-            view.frontier.unwrap_or_else(none),
+            match (view.frontier, &self.unknown) {
+                (Some(frontier), _) => frontier,
+                (None, Some(_)) => "unknown".to_owned(),
+                (None, None) => none(),
+            },
             view.lag.map_or_else(none, |lag| lag.to_string()),
             view.open.to_string(),
             view.stopped.to_string(),
