@@ -209,7 +209,8 @@ pub struct LambdaConfig {
     /// Default 500 ms.
     pub margin: Duration,
     /// `parallelization_factor`: of the mapping of a Kinesis stream. Default `None`: not known, so that an
-    /// aggregate of records with several partition keys is refused, as with a factor above 1.
+    /// aggregate of records with several partition keys is refused, as with a factor above 1, and so is
+    /// `order.by = "partition"` of a stream.
     pub parallelization_factor: Option<u32>,
     /// `retention`: how long a source of the function keeps a record, and may deliver it again. What is
     /// done is remembered a day longer. Default 7 days.

@@ -9,6 +9,7 @@ use partitions::Then;
 use std::{ops::RangeInclusive, time::Duration};
 
 mod kafka;
+mod lambda;
 
 pub(super) const CAP: RangeInclusive<u64> = 1..=1_000_000;
 pub(super) const ATTEMPTS: RangeInclusive<u64> = 1..=1_000_000;
@@ -308,18 +309,6 @@ impl Check<'_> {
                 table.escape_debug()
             );
             self.problem(&["store.table"], message);
-        }
-    }
-
-    fn lambda(&mut self) {
-        let (cap, concurrency) = (self.config.cap, self.config.lambda.concurrency);
-        if cap < concurrency {
-            let message = format!(
-                "`cap` is `{cap}` and `lambda.concurrency` is `{concurrency}` ({}): the cap is divided \
-                 by the concurrency and each invocation needs at least one",
-                self.place("lambda.concurrency"),
-            );
-            self.problem(&["cap", "lambda.concurrency"], message);
         }
     }
 

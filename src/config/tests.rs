@@ -255,40 +255,6 @@ fn every_error_names_key_value_place_and_what_is_allowed() {
 }
 
 #[test]
-fn a_queue_for_dead_letters_is_refused_by_name_where_the_build_has_none() {
-    let text = "app = \"a\"\ncap = 1\n[sources.o]\ntype = \"local\"\ntopic = \"o\"\n[failure.dead_letter]\ntype = \"sqs\"\nqueue_url = \"https://sqs.eu-west-1.amazonaws.com/1/q\"\n";
-    let found = Config::from_toml(text, Path::new("lanekeeper.toml"));
-    if cfg!(feature = "sqs") {
-        let queue_url = "https://sqs.eu-west-1.amazonaws.com/1/q".to_owned();
-        let target = found.expect("a queue").failure.dead_letter;
-        assert_eq!(target, Some(super::DeadLetterConfig::Sqs { queue_url }));
-    } else {
-        let told = found.expect_err("not built").to_string();
-        assert!(
-            told.contains(
-                "`failure.dead_letter.type`: this build has no `sqs` (built with features: `local`"
-            ),
-            "{told}"
-        );
-    }
-}
-
-#[test]
-fn what_a_mapping_delivers_is_refused_by_name_where_the_build_has_no_lambda() {
-    let text = "app = \"a\"\ncap = 1\n[sources.k]\ntype = \"kinesis\"\narn = \"arn:aws:kinesis:eu-west-1:1:stream/s\"\n";
-    let found = Config::from_toml(text, Path::new("lanekeeper.toml"));
-    if cfg!(feature = "lambda") {
-        assert_eq!(found.expect("a stream").sources[0].type_name(), "kinesis");
-    } else {
-        let told = found.expect_err("not built").to_string();
-        assert!(
-            told.contains("`sources.k.type`: this build has no `lambda` (built with"),
-            "{told}"
-        );
-    }
-}
-
-#[test]
 fn a_table_is_refused_by_name_where_the_build_has_none() {
     let text = "app = \"a\"\ncap = 1\n[sources.o]\ntype = \"local\"\ntopic = \"o\"\n[store]\ntype = \"dynamodb\"\n";
     let found = Config::from_toml(text, Path::new("lanekeeper.toml"));

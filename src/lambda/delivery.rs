@@ -56,6 +56,9 @@ pub struct Delivered {
     /// itself read an aggregate apart (enhanced fan-out): their sub-sequence numbers are counted within
     /// this event, since it has none. Another batch of the same aggregate would count from 0 again.
     pub sharing: usize,
+    /// Kinesis: the first record without a partition key, where there is one: the stream places its
+    /// records by itself, wherever their keys would belong.
+    pub unplaced: Option<Position>,
 }
 
 /// An aggregate that was read apart.
@@ -168,6 +171,23 @@ impl Delivery {
         }
         Ok(())
     }
+
+    /// Refuses records of a stream that places them by itself: for an order by key, which such a stream
+    /// does not keep.
+    ///
+    /// # Errors
+    /// When there is one: [`EventError::Unplaced`].
+    pub fn refuse_unplaced(&self) -> Result<(), EventError> {
+        for partition in &self.partitions {
+            if let Some(position) = &partition.unplaced {
+                return Err(EventError::Unplaced {
+                    partition: partition.name.to_string(),
+                    position: position.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Delivered {
@@ -182,6 +202,7 @@ impl Delivered {
             unpacked: Vec::new(),
             not_unpacked: Vec::new(),
             sharing: 0,
+            unplaced: None,
         }
     }
 

@@ -195,6 +195,16 @@ pub enum EventError {
         /// How many records it holds.
         records: usize,
     },
+    /// A record of a stream that says nowhere to which key it belongs, where keys are to be kept in order.
+    #[error(
+        "the record at {position} of `{partition}` has no partition key, as in a stream that places its records by itself (`RecordDistributionStrategy=AUTO`): records of one key are in any shard there, and in no order; let `order.by` be \"partition\", which keeps the order of each shard, or use a stream without this strategy"
+    )]
+    Unplaced {
+        /// Which partition.
+        partition: String,
+        /// The record's place.
+        position: Position,
+    },
 }
 
 /// A value from outside, as an error may show it.

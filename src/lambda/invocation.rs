@@ -1,7 +1,7 @@
 //! One invocation: assign, push the batch, run to the end, answer. The same processor as everywhere.
 
 use super::{
-    Answer, Delivered, Delivery, EventKind, applied::Unapplied, batch::BatchSource,
+    Answer, Delivered, Delivery, EventError, EventKind, applied::Unapplied, batch::BatchSource,
     holder::Invocation, marks::Marked, standing::Batch,
 };
 use crate::{
@@ -77,6 +77,9 @@ pub enum InvocationError {
         /// Invocations at once.
         concurrency: u32,
     },
+    /// What was delivered cannot be kept in the order that is configured.
+    #[error(transparent)]
+    Event(#[from] EventError),
     /// Records without key are refused.
     #[error("partition `{partition}`: {error}")]
     NoKey {
@@ -110,6 +113,9 @@ impl Function {
     ) -> Result<Invoked, InvocationError> {
         let settings = self.settings_within(left)?;
         let order = order_of(delivery.kind, settings.order);
+        if order.by == OrderBy::Key {
+            delivery.refuse_unplaced()?;
+        }
         let invocation = self.invocation(&settings, left);
         let batches = self.batches(&delivery, source, &settings)?;
         let (wall, clock) = (Arc::clone(&self.clock), Arc::clone(&self.clock));

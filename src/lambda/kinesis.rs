@@ -15,7 +15,7 @@ pub(super) const SOURCE: &str = "aws:kinesis";
 /// What stands under `kinesis`.
 #[derive(Deserialize)]
 pub(super) struct Raw<'a> {
-    /// Absent or null where Kinesis places records by itself (`RecordDistributionStrategy=AUTO`).
+    /// Absent, null or empty where Kinesis places records by itself (`RecordDistributionStrategy=AUTO`).
     #[serde(borrow, rename = "partitionKey")]
     key: Option<Text<'a>>,
     #[serde(borrow, rename = "sequenceNumber")]
@@ -58,6 +58,11 @@ impl Pending<'_> {
             found: shown(&self.number),
             expected: "at most 129 decimal digits without leading zeros",
         })
+    }
+
+    /// Kinesis has no empty partition key: what has none is written so, too.
+    fn key(&self) -> Option<&str> {
+        self.key.as_deref().filter(|key| !key.is_empty())
     }
 
     fn timestamp(&self) -> Option<i64> {
@@ -139,7 +144,11 @@ impl<'a> Shard<'a> {
         };
         let sub = (is_shared || self.before > 0).then_some(self.before);
         let position = pending.position(sub)?;
-        let key = { pending.key.as_deref() }.map(|key| delivered.append(key.as_bytes()));
+        let key = pending.key();
+        if key.is_none() && delivered.unplaced.is_none() {
+            delivered.unplaced = Some(position.clone());
+        }
+        let key = key.map(|key| delivered.append(key.as_bytes()));
         let value =
             { delivered.append_base64(&pending.data) }.ok_or_else(|| EventError::Base64 {
                 place: pending.place(),
@@ -200,7 +209,10 @@ fn unpack(
     delivered.unpacked.push(Unpacked {
         position,
         records: aggregate.records().len(),
-        mixed_key: aggregate.mixed_key(pending.key.as_deref().map(str::as_bytes)),
+        // Of one without a key [`Delivered::unplaced`] tells.
+        mixed_key: pending
+            .key()
+            .and_then(|key| aggregate.mixed_key(Some(key.as_bytes()))),
     });
     let keys = aggregate.keys().iter();
     let keys: Vec<Span> = keys.map(|key| delivered.append(key)).collect();

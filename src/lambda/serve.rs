@@ -78,7 +78,7 @@ enum Failed {
 impl From<Failed> for Diagnostic {
     fn from(failed: Failed) -> Self {
         let kind = match &failed {
-            Failed::Event(_) => "Event",
+            Failed::Event(_) | Failed::Invocation(InvocationError::Event(_)) => "Event",
             Failed::Invocation(_) => "Invocation",
             Failed::Release(_) => "Release",
             Failed::UnknownSource { .. } => "UnknownSource",

@@ -52,7 +52,7 @@ fn what_the_service_leaves_out_or_adds_is_taken_as_it_comes() {
     let mut null = kinesis_record(&number(2), "a", b"2");
     null["kinesis"]["partitionKey"] = json!(null);
     null["kinesis"]["approximateArrivalTimestamp"] = json!(1545084650);
-    let mut encrypted = kinesis_record(&number(3), "", b"");
+    let mut encrypted = kinesis_record(&number(3), "a", b"");
     encrypted["kinesis"]["encryptionType"] = json!("KMS");
     encrypted["later"] = json!([{"a": 1}]);
     let delivery = delivery(&records(&[absent, null, encrypted]));
@@ -60,8 +60,7 @@ fn what_the_service_leaves_out_or_adds_is_taken_as_it_comes() {
         .iter()
         .map(|entry| entry[56..].to_owned())
         .collect();
-    // No key is not the empty key.
-    assert_eq!(without_number, [" - 1", " - 2", "  "]);
+    assert_eq!(without_number, [" - 1", " - 2", " a "]);
     let times: Vec<_> = delivery.partitions[0]
         .entries()
         .map(|entry| entry.timestamp())
@@ -198,6 +197,40 @@ fn other_keys_within_an_aggregate_are_a_fact_and_an_error_where_they_are_refused
         refused.starts_with("record 1 of the 2 in the aggregate at 20"),
         "{refused}"
     );
+}
+
+#[test]
+fn k13_a_record_without_a_partition_key_is_one_that_its_stream_places_by_itself() {
+    let sound = kinesis_record(&number(1), "a", b"1");
+    assert_eq!(
+        delivery(&records(&[sound.clone()])).refuse_unplaced(),
+        Ok(())
+    );
+    let five = kpl::tests::bytes(kpl::tests::FIVE);
+    let aggregate = kinesis_record(&number(2), "a", &five);
+    let plain = kinesis_record(&number(2), "a", b"2");
+    for record in [aggregate, plain] {
+        let (mut absent, mut null, mut empty) = (record.clone(), record.clone(), record);
+        absent["kinesis"]
+            .as_object_mut()
+            .expect("fields")
+            .remove("partitionKey");
+        null["kinesis"]["partitionKey"] = json!(null);
+        empty["kinesis"]["partitionKey"] = json!("");
+        for second in [absent, null, empty] {
+            let delivery = delivery(&records(&[sound.clone(), second]));
+            let unplaced = EventError::Unplaced {
+                partition: delivery.partitions[0].name().to_string(),
+                position: Position::sequence(&number(2), None).expect("sound"),
+            };
+            assert_eq!(delivery.refuse_unplaced(), Err(unplaced));
+            assert_eq!(
+                delivery.refuse_mixed_keys(),
+                Ok(()),
+                "its keys differ from none"
+            );
+        }
+    }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use super::world::{Say, World, failure, fifo, kafka, kinesis, kinesis_record, named, sequence};
 use lanekeeper::{
-    lambda::InvocationError,
+    lambda::{EventError, InvocationError},
+    record::{NoKey, OrderBy},
     store::memory::{Call, Fate, Weather},
 };
 use serde_json::{Value, json};
@@ -82,7 +83,7 @@ async fn s6_of_a_failed_group_the_first_failure_and_all_behind_it_are_named() {
 #[tokio::test(start_paused = true)]
 async fn s9_partitions_of_one_payload_are_answered_apart() {
     let mut world = World::new();
-    world.settings.order.by = lanekeeper::record::OrderBy::Partition;
+    world.settings.order.by = OrderBy::Partition;
     world.always("7", Say::Reject);
     let records = [(0, 5), (0, 6), (0, 7), (0, 8), (0, 9), (1, 1), (1, 2)];
     let values = records.map(|(_, offset)| offset.to_string());
@@ -131,6 +132,54 @@ async fn without_the_time_for_one_try_nothing_starts_and_the_message_says_what_t
     );
     assert!(error.to_string().contains("`failure.timeout`"), "{error}");
     assert_eq!(world.calls(), Vec::<String>::new());
+}
+
+/// A stream that places records by itself (`RecordDistributionStrategy=AUTO`), as it may write them.
+fn unplaced() -> [Value; 3] {
+    let of = |key: Option<Value>| {
+        let records = (1..=4).map(|n| {
+            let mut record = kinesis_record(&sequence(n), "any", format!("r{n}").as_bytes());
+            let fields = record["kinesis"].as_object_mut().expect("fields");
+            match &key {
+                Some(key) => fields.insert("partitionKey".to_owned(), key.clone()),
+                None => fields.remove("partitionKey"),
+            };
+            record
+        });
+        json!({ "Records": records.collect::<Vec<_>>() })
+    };
+    [of(None), of(Some(Value::Null)), of(Some("".into()))]
+}
+
+#[tokio::test(start_paused = true)]
+async fn k13_a_stream_without_partition_keys_is_refused_where_the_order_is_by_key() {
+    for batch in unplaced() {
+        for no_key in [NoKey::Partition, NoKey::Each, NoKey::Refuse] {
+            let mut world = World::new();
+            world.settings.order.no_key = no_key;
+            let error = world.try_invoke(&world.function(), &batch, 60).await;
+            let error = error.expect_err("no order of keys");
+            assert!(
+                matches!(error, InvocationError::Event(EventError::Unplaced { .. })),
+                "{error:?}"
+            );
+            let told = error.to_string();
+            assert!(told.contains("`order.by` be \"partition\""), "{told}");
+            assert!(told.contains(&sequence(1)), "{told}");
+            assert_eq!(world.calls(), Vec::<String>::new());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn k13_where_the_order_is_by_partition_it_is_that_of_the_shard() {
+    for batch in unplaced() {
+        let mut world = World::new();
+        world.settings.order.by = OrderBy::Partition;
+        world.always("r3", Say::Reject);
+        assert_eq!(world.invoke(&batch).await, [sequence(3)]);
+        assert_eq!(world.calls(), ["r1", "r2", "r3"]);
+    }
 }
 
 #[tokio::test(start_paused = true)]
