@@ -3,6 +3,7 @@
 
 mod events;
 mod lanes;
+mod large;
 mod letters;
 mod marks;
 mod shards;

@@ -18,5 +18,7 @@ mod letters;
 mod oracle;
 mod queues;
 mod refusals;
+mod shards;
+mod sizes;
 mod target;
 mod world;

@@ -4,7 +4,11 @@ use crate::{
     target::Say,
     world::{World, stream},
 };
-use lanekeeper_integration::lambda::{Function, Mapping, Outcome, Stream, Verdict};
+use lanekeeper_integration::{
+    lambda::{Function, Mapping, Outcome, Stream, Verdict},
+    proxy::Faults,
+};
+use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// What the function says to an event, within seconds.
@@ -47,6 +51,34 @@ fn a_table_that_is_missing_is_named() {
     assert!(kind.starts_with("lanekeeper."), "{kind}: {message}");
     assert!(message.contains("lanekeeper-no-such-table"), "{message}");
     assert!(world.target.calls().is_empty());
+}
+
+/// Nothing starts whose marks cannot be read or written, and the action that is missing has its name.
+#[test]
+fn g7_a_permission_that_is_missing_is_named_and_nothing_starts() {
+    for action in ["Query", "UpdateItem"] {
+        let (world, stream) = scene();
+        let proxy = world.proxy(Faults {
+            denied: [action.to_owned()].into(),
+            ..Faults::default()
+        });
+        let function = world.function_through(&proxy);
+        let mapping = Mapping::kinesis(&function, &stream).reports_failures();
+        let journal = mapping.deliveries_max(1).run().unwrap();
+        assert_eq!(journal.verdicts(), [&Verdict::Failure]);
+        let Outcome::Failed { message, .. } = &journal.deliveries[0].end.as_ref().unwrap().outcome
+        else {
+            unreachable!("{:#?}", journal.deliveries);
+        };
+        for part in [
+            &format!("dynamodb:{action}"),
+            "deploy/iam",
+            "nothing of the batch has started",
+        ] {
+            assert!(message.contains(part), "{action}: {message}");
+        }
+        assert!(world.target.calls().is_empty(), "{action}");
+    }
 }
 
 #[test]
@@ -92,6 +124,10 @@ fn events_that_are_none_are_told_from_each_other() {
     ];
     let mixed = sound.replacen(KINESIS, r#""eventSource":"aws:sqs""#, 1);
     malformed.push(("mixed sources", mixed));
+    let mut twice: Value = serde_json::from_str(&sound).unwrap();
+    let first = twice["Records"][0].clone();
+    twice["Records"].as_array_mut().unwrap().push(first);
+    malformed.push(("an id twice", twice.to_string()));
     for (what, event) in &malformed {
         let (kind, message) = refused(&function, event);
         assert_eq!(kind, "lanekeeper.Event", "{what}: {message}");
