@@ -60,7 +60,7 @@ fn g7_a_permission_that_is_missing_is_named_and_nothing_starts() {
         let (world, stream) = scene();
         let proxy = world.proxy(Faults {
             denied: [action.to_owned()].into(),
-            ..Faults::default()
+            ..Faults::none()
         });
         let function = world.function_through(&proxy);
         let mapping = Mapping::kinesis(&function, &stream).reports_failures();

@@ -1,11 +1,8 @@
-//! As large as an event can be, and larger than the store takes.
+//! As large as an event can be.
 
-use crate::{
-    target::Say,
-    world::{World, named},
-};
-use lanekeeper_integration::lambda::{Mapping, Put, Stream, Verdict};
-use std::time::Duration;
+use crate::{target::Say, world::World};
+use lanekeeper_integration::lambda::{Mapping, Outcome, Put, Stream, Verdict};
+use serde_json::Value;
 
 /// Bytes of an event, base64 and JSON: 6 MB (K6).
 const EVENT_BYTES: usize = 6 * 1024 * 1024;
@@ -46,11 +43,11 @@ fn k6_events_of_six_megabytes_are_run_like_others() {
     }
 }
 
-/// What a transaction of the table does not take stays in the stream: its lane stops, and says why.
+/// The largest record that an event can hold is parked in parts, and comes out of the table whole.
 #[test]
-fn g7_a_record_that_is_too_large_to_be_parked_stops_its_lane_by_name() {
+fn k7_a_record_that_fills_an_event_is_parked_and_released_whole() {
     let stream = Stream::new("orders", 1);
-    let large = text("large", 4_600_000);
+    let large = text("large", EVENT_BYTES - 2048);
     for (key, text) in [("a", large.as_str()), ("b", "b1"), ("a", "a2")] {
         stream.put(key, text).unwrap();
     }
@@ -58,23 +55,22 @@ fn g7_a_record_that_is_too_large_to_be_parked_stops_its_lane_by_name() {
     world.target.always(&large, Say::Status(400));
     let function = world.function();
     let mapping = Mapping::kinesis(&function, &stream).reports_failures();
-    let journal = mapping.deliveries_max(2).run().unwrap();
-    for delivery in &journal.deliveries {
-        assert!(named(delivery)[0].starts_with("large"));
-    }
-    let lanes = world.lanes();
-    let told = lanes[0].to_string();
-    assert_eq!(lanes[0]["state"], "stopped");
-    assert!(told.contains("cannot be parked"), "{told}");
+    let journal = mapping.run().unwrap();
+    assert!(journal.verdicts().iter().all(|v| **v == Verdict::Success));
     assert_eq!(world.target.texts_of("b"), ["b1"]);
-    assert_eq!(world.target.count(&large), 1);
-    // Mended, it runs from the stream, and what waited behind it follows.
+    let lanes = world.lanes();
+    assert_eq!(
+        (&lanes[0]["state"], &lanes[0]["count"]),
+        (&"parked".into(), &2.into())
+    );
     world.target.always(&large, Say::Done);
-    world.retry_all();
-    Mapping::kinesis(&function.timeout(Duration::from_secs(10)), &stream)
-        .reports_failures()
-        .run()
-        .unwrap();
+    let request = r#"{"lanekeeper": {"release": {"key": "a"}}}"#;
+    let invoked = function.invoke(request).unwrap();
+    let Outcome::Answered(body) = &invoked.outcome else {
+        unreachable!("{:?}", invoked.outcome);
+    };
+    let told: Value = serde_json::from_slice(body).unwrap();
+    assert_eq!(told["lanekeeper"]["release"]["done"], 2, "{told}");
     assert_eq!(world.target.texts_of("a"), [large.as_str(), &large, "a2"]);
     assert!(world.lanes().is_empty());
 }
