@@ -9,10 +9,7 @@ use crate::{
     handler::{DeadLetter, Handler, Rust, Target},
     history::Nowhere,
     run::MachineClock,
-    source::{
-        pattern,
-        sqs::dead_letter::{Settings, SqsDeadLetter},
-    },
+    source::pattern,
     store::MarkStore,
 };
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
@@ -251,11 +248,19 @@ fn store(config: &Config) -> Result<Arc<dyn MarkStore>, ServeError> {
 fn dead_letter(config: &Config) -> Result<Option<Arc<dyn DeadLetter>>, ServeError> {
     let kind = match &config.failure.dead_letter {
         None => return Ok(None),
+        #[cfg(feature = "sqs")]
         Some(DeadLetterConfig::Sqs { queue_url }) => {
+            use crate::source::sqs::dead_letter::{Settings, SqsDeadLetter};
             return Ok(Some(Arc::new(SqsDeadLetter::new(Settings {
                 queue_url: queue_url.clone(),
                 app: config.app.clone(),
             }))));
+        }
+        #[cfg(not(feature = "sqs"))]
+        Some(DeadLetterConfig::Sqs { .. }) => {
+            return Err(ServeError::Unfit(
+                "`failure.dead_letter.type` is \"sqs\": this build has no `sqs`".to_owned(),
+            ));
         }
         Some(DeadLetterConfig::Local { .. }) => "local",
         Some(DeadLetterConfig::Kafka { .. }) => "kafka",

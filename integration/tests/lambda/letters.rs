@@ -99,6 +99,26 @@ fn what_fails_for_good_is_in_the_queue_and_the_mapping_goes_on() {
     }
 }
 
+/// A letter that is sent again is one in a FIFO queue, and none hides that of another app (F7).
+#[test]
+fn f7_a_fifo_queue_holds_a_letter_once_and_that_of_each_app() {
+    let sqs = Sqs::start().unwrap();
+    let queue = sqs.create_fifo(VISIBILITY).unwrap();
+    // Another table each: the second function knows nothing of what the first has published.
+    for app in ["\"orders\"", "\"orders\"", "\"billing\""] {
+        let stream = stream(&[("a", "a1"), ("a", "a2")]);
+        let (world, function) = publishing(&stream, "dead-letter", queue.url(), sqs.endpoint());
+        let function = function.env("LANEKEEPER__APP", app);
+        world.target.always("a1", Say::Status(400));
+        let journal = Mapping::kinesis(&function, &stream)
+            .reports_failures()
+            .run()
+            .unwrap();
+        names_nothing(&journal, 0);
+    }
+    assert_eq!(bodies(&queue.drain().unwrap()), ["a1", "a1"]);
+}
+
 fn assert_letter(letter: &Value, is_fifo: bool) {
     let body = letter["Body"].as_str().unwrap();
     assert_eq!(text_of(letter, "key"), &body[..1], "{letter}");

@@ -203,7 +203,7 @@ fn other_keys_within_an_aggregate_are_a_fact_and_an_error_where_they_are_refused
 fn k13_a_record_without_a_partition_key_is_one_that_its_stream_places_by_itself() {
     let sound = kinesis_record(&number(1), "a", b"1");
     assert_eq!(
-        delivery(&records(&[sound.clone()])).refuse_unplaced(),
+        delivery(&records(std::slice::from_ref(&sound))).refuse_unplaced(),
         Ok(())
     );
     let five = kpl::tests::bytes(kpl::tests::FIVE);

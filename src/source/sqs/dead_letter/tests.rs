@@ -80,7 +80,8 @@ fn a_letter_is_the_payload_and_says_what_became_of_it() {
 
 #[test]
 fn a_payload_that_sqs_does_not_take_for_text_is_told_from_one_that_it_does() {
-    let bodies: [(Option<&[u8]>, &str, Option<&str>); 7] = [
+    type Body<'a> = (Option<&'a [u8]>, &'a str, Option<&'a str>);
+    let bodies: [Body<'_>; 7] = [
         (Some(b"text"), "text", None),
         (Some(b"/w=="), "/w==", None),
         (Some(b"\xff"), "/w==", Some("base64")),
