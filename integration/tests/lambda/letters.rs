@@ -6,6 +6,7 @@ use crate::{
 };
 use lanekeeper_integration::{
     lambda::{Function, Journal, Mapping, Stream},
+    scene::Scene,
     sqs::{Sqs, SqsQueue},
 };
 use serde_json::Value;
@@ -207,6 +208,66 @@ fn a_stopped_head_is_dead_lettered_by_decision() {
     assert_eq!(bodies(&queue.drain().unwrap()), ["a1"]);
     assert_eq!(world.target.texts_of("a"), ["a1", "a2"]);
     assert!(world.lanes().is_empty());
+}
+
+const WORKER: &str = r#"
+app = "billing"
+cap = 3
+drain = "6s"
+
+[sources.orders]
+type = "local"
+topic = "orders"
+
+[failure]
+attempts = 1
+timeout = "5s"
+then = "dead-letter"
+
+[failure.dead_letter]
+type = "sqs"
+queue_url = "QUEUE"
+
+[handler]
+type = "exec"
+command = [WORKER, "--broken", "2"]
+"#;
+
+/// The same target for a worker on its embedded log.
+#[test]
+fn a_worker_publishes_to_a_queue_too() {
+    let sqs = Sqs::start().unwrap();
+    let queue = sqs.create_fifo(VISIBILITY).unwrap();
+    let environment = [
+        ("AWS_ENDPOINT_URL_SQS", sqs.endpoint()),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ];
+    let environment = environment.map(|(name, value)| (name, value.to_owned()));
+    let config = WORKER.replace("QUEUE", queue.url());
+    let scene = Scene::within(&config, environment.to_vec()).unwrap();
+    let requests: String = (1..=3)
+        .map(|n| format!("{{\"account\":\"a\",\"n\":{n}}}\n"))
+        .collect();
+    scene.write("requests.jsonl", &requests).unwrap();
+    let put = [
+        "put",
+        "--topic",
+        "orders",
+        "--key",
+        "account",
+        "requests.jsonl",
+    ];
+    let ended = scene.run(&put).unwrap();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    let ended = scene.run(&["run", "--until-idle"]).unwrap();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    let letters = queue.drain().unwrap();
+    assert_eq!(bodies(&letters), ["{\"account\":\"a\",\"n\":2}"]);
+    assert_eq!(text_of(&letters[0], "key"), "a");
+    assert_eq!(text_of(&letters[0], "source"), "orders");
 }
 
 /// S16: what no queue takes is not cut short: its lane stops, and says why.
