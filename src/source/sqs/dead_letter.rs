@@ -1,6 +1,6 @@
 //! An SQS queue as the target of dead letters, standard or FIFO.
 //!
-//! What a letter is of which record says [`letter`]. A queue refuses letters above 1 MiB, or above its own
+//! What a letter looks like stands in `docs/formats.md`. A queue refuses letters above 1 MiB, or above its own
 //! `MaximumMessageSize`; what is refused is not cut short but fails, so that its lane stops with that
 //! reason and the record stays where it is.
 
