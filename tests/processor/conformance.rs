@@ -153,7 +153,8 @@ suite! {
         g1_one_invocation_at_a_time_acts_on_a_decision
         a_mark_beyond_the_bound_is_refused;
     shards:
-        g1_lanes_that_partitions_share_are_in_one_place;
+        g1_lanes_that_partitions_share_are_in_one_place
+        g8_effects_are_those_of_a_records_own_partition;
     effects:
         values_follow_their_conditions
         sums_add_up_and_never_wrap

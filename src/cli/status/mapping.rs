@@ -34,7 +34,8 @@ fn of_stream(config: &Config) -> String {
     )
 }
 
-#[cfg(all(test, feature = "lambda"))]
+#[cfg(test)]
+#[cfg(feature = "lambda")]
 mod tests {
     use super::*;
     use std::path::Path;

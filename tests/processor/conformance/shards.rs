@@ -5,7 +5,7 @@ use lanekeeper::{
     Position,
     effect::{Add, Effect},
     record::{Assignment, BatchBuilder, LaneOrder, NoKey, OrderBy, PartitionName, Record},
-    store::{CommitError, LaneChange, LaneItem, LaneState, RecordEffects, Verb},
+    store::{CommitError, LaneChange, LaneItem, LaneState, MarkStore, RecordEffects, Verb},
 };
 use std::sync::Arc;
 
@@ -33,13 +33,33 @@ fn sequence(number: u64) -> Position {
     Position::sequence(&number.to_string(), None).expect("a number")
 }
 
+/// An invocation of each.
+fn both(
+    store: &Arc<dyn MarkStore>,
+    parent: &PartitionName,
+    child: &PartitionName,
+) -> (Invocation, Invocation) {
+    let mut one = Invocation::of(store, "one", (3, 3));
+    one.partition = parent.clone();
+    let mut two = Invocation::of(store, "two", (5, 5));
+    two.partition = child.clone();
+    (one, two)
+}
+
+async fn ids_of_chain(store: &Arc<dyn MarkStore>, at: &PartitionName) -> Vec<String> {
+    let at = Arc::new(Assignment {
+        name: at.clone(),
+        epoch: 0,
+        generation: 0,
+    });
+    let chain = store.chain(&at, &lane("a"), None, 9, u64::MAX).await;
+    chain.expect("chain").iter().map(|r| r.id()).collect()
+}
+
 pub(super) async fn g1_lanes_that_partitions_share_are_in_one_place(bench: &dyn Bench) {
     let store = bench.open_marks("billing");
     let (parent, child, shared) = (partition("s/1"), partition("s/2"), partition("*"));
-    let mut one = Invocation::of(&store, "one", (3, 3));
-    one.partition = parent.clone();
-    let mut two = Invocation::of(&store, "two", (5, 5));
-    two.partition = child.clone();
+    let (mut one, mut two) = both(&store, &parent, &child);
     let parked = LaneItem {
         head: sequence(3),
         tail: Some(sequence(3)),
@@ -70,35 +90,14 @@ pub(super) async fn g1_lanes_that_partitions_share_are_in_one_place(bench: &dyn 
     }];
     assert_eq!(two.commit(&commit).await, Ok(DONE));
     assert_eq!(store.lane_items(&shared).await, Ok(vec![longer.clone()]));
-    let at = Arc::new(Assignment {
-        name: shared.clone(),
-        epoch: 0,
-        generation: 0,
-    });
-    let chain = store.chain(&at, &lane("a"), None, 9, u64::MAX).await;
-    let ids: Vec<String> = chain.expect("chain").iter().map(|r| r.id()).collect();
-    assert_eq!(ids, ["orders/s/1/3/0", "orders/s/2/5/0"]);
+    assert_eq!(
+        ids_of_chain(&store, &shared).await,
+        ["orders/s/1/3/0", "orders/s/2/5/0"]
+    );
     let listed = store.partitions().await.expect("listed");
     for name in [&parent, &child, &shared] {
         assert!(listed.contains(name), "{name}: {listed:?}");
     }
-
-    // The child runs what is the parent's: whoever had done it is known there.
-    let effects = |of: &PartitionName| RecordEffects {
-        partition: Some(of.clone()),
-        ..effects_of("a", 3, vec![add_one()])
-    };
-    let mut commit = two.next(&[]);
-    commit.effects = vec![effects(&parent)];
-    assert_eq!(two.commit(&commit).await, Ok(DONE));
-    let mut again = one.next(&[]);
-    again.effects = vec![effects_of("a", 3, vec![add_one()])];
-    let refused = Err(CommitError::AlreadyDone(vec![0]));
-    assert_eq!(one.commit(&again).await, refused);
-    let mut own = two.next(&[]);
-    own.effects = vec![effects(&child)];
-    assert_eq!(two.commit(&own).await, Ok(DONE), "of another shard");
-    assert_eq!(store.value("t", "x").await, Ok(Some(2.into())));
 
     let (a, word) = (lane("a"), note(Verb::Release));
     assert_eq!(store.decide(&shared, &a, 1, &word).await, Ok(2));
@@ -123,8 +122,30 @@ pub(super) async fn g1_lanes_that_partitions_share_are_in_one_place(bench: &dyn 
         )
     }];
     assert_eq!(two.commit(&commit).await, Ok(DONE));
-    let chain = store.chain(&at, &lane("a"), None, 9, u64::MAX).await;
-    assert_eq!(chain.map(|chain| chain.len()), Ok(0));
+    let ids = ids_of_chain(&store, &shared).await;
+    assert_eq!(ids, Vec::<String>::new());
+}
+
+/// A child runs what is its parent's: whoever had done it is known there.
+pub(super) async fn g8_effects_are_those_of_a_records_own_partition(bench: &dyn Bench) {
+    let store = bench.open_marks("billing");
+    let (parent, child) = (partition("s/1"), partition("s/2"));
+    let (mut one, mut two) = both(&store, &parent, &child);
+    let effects = |of: &PartitionName| RecordEffects {
+        partition: Some(of.clone()),
+        ..effects_of("a", 3, vec![add_one()])
+    };
+    let mut commit = two.next(&[]);
+    commit.effects = vec![effects(&parent)];
+    assert_eq!(two.commit(&commit).await, Ok(DONE));
+    let mut again = one.next(&[]);
+    again.effects = vec![effects_of("a", 3, vec![add_one()])];
+    let refused = Err(CommitError::AlreadyDone(vec![0]));
+    assert_eq!(one.commit(&again).await, refused);
+    let mut own = two.next(&[]);
+    own.effects = vec![effects(&child)];
+    assert_eq!(two.commit(&own).await, Ok(DONE), "of another shard");
+    assert_eq!(store.value("t", "x").await, Ok(Some(2.into())));
 }
 
 fn add_one() -> Effect {
