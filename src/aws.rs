@@ -10,7 +10,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// One request: an answer comes within milliseconds, or something on the way is lost.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// Credentials, region, endpoint and retries as every AWS tool reads them: environment, profiles, SSO,
+/// Credentials, region, endpoint and retries as every AWS tool reads them: environment, profiles (with SSO and
+/// programs that print credentials in a build with the command line),
 /// web identity, container and instance roles; `AWS_REGION`, `AWS_ENDPOINT_URL` and the service's own,
 /// `AWS_RETRY_MODE`, `AWS_MAX_ATTEMPTS`.
 pub(crate) fn loader() -> ConfigLoader {

@@ -6,7 +6,7 @@ use crate::{
     run::{TargetError, unseen},
 };
 use std::{env, io, process::ExitCode};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// What is logged, as the command line's variable.
 const FILTER_VARIABLE: &str = "LANEKEEPER_LOG";
@@ -57,14 +57,14 @@ pub(crate) fn serve_configured(config: &Config) -> Result<(), BootstrapError> {
 
 fn log() {
     let text = env::var(FILTER_VARIABLE).unwrap_or_else(|_| FILTER_DEFAULT.to_owned());
-    let filter = EnvFilter::try_new(&text);
+    let filter: Result<Targets, _> = text.parse();
     let is_known = filter.is_ok();
-    let filter = filter.unwrap_or_else(|_| EnvFilter::new(FILTER_DEFAULT));
+    let default = || FILTER_DEFAULT.parse().unwrap_or_default();
+    let lines = fmt::layer().with_writer(io::stderr).json();
     // Only this process sets a subscriber.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .json()
+    let _ = tracing_subscriber::registry()
+        .with(lines)
+        .with(filter.unwrap_or_else(|_| default()))
         .try_init();
     if !is_known {
         tracing::warn!(
