@@ -1,8 +1,9 @@
-//! Records that another invocation has done while this one's lane was parked: they are answered as done
-//! without a call.
+//! What other invocations have done or decided meanwhile, before a record leaves this one: what is done is
+//! answered without a call, and a letter goes only where this invocation's verdict stands.
 
+use super::marks::Marked;
 use crate::{
-    handler::{Answer, Target},
+    handler::{Answer, DeadLetter, PublishError, Target},
     position::Position,
     record::{PartitionName, Record, Run},
 };
@@ -72,5 +73,31 @@ impl Target for Unapplied {
 
     fn share(&self, descriptors: Vec<OwnedFd>) {
         self.target.share(descriptors);
+    }
+}
+
+/// A dead-letter target that gets a record only once its verdict is durable.
+pub(super) struct Decided {
+    pub(super) target: Arc<dyn DeadLetter>,
+    pub(super) marked: Arc<Marked>,
+}
+
+impl DeadLetter for Decided {
+    fn publish(
+        &self,
+        record: Record,
+        error: String,
+        attempts: u32,
+    ) -> BoxFuture<'static, Result<(), PublishError>> {
+        let (target, marked) = (Arc::clone(&self.target), Arc::clone(&self.marked));
+        Box::pin(async move {
+            if marked.may_publish(&record).await {
+                return target.publish(record, error, attempts).await;
+            }
+            Err(PublishError {
+                target: true,
+                error: "another invocation has stopped or parked its lane: no letter is sent, and it stays unfinished".to_owned(),
+            })
+        })
     }
 }

@@ -1,8 +1,12 @@
 //! One invocation: assign, push the batch, run to the end, answer. The same processor as everywhere.
 
 use super::{
-    Answer, Delivered, Delivery, EventError, EventKind, applied::Unapplied, batch::BatchSource,
-    holder::Invocation, marks::Marked, standing::Batch,
+    Answer, Delivered, Delivery, EventError, EventKind,
+    applied::{Decided, Unapplied},
+    batch::BatchSource,
+    holder::Invocation,
+    marks::Marked,
+    standing::Batch,
 };
 use crate::{
     handler::{DeadLetter, Target},
@@ -131,6 +135,10 @@ impl Function {
             marked: Arc::clone(&marked),
             order,
         });
+        let letters = self.dead_letter.as_ref().map(|target| {
+            let (target, marked) = (Arc::clone(target), Arc::clone(&marked));
+            Arc::new(Decided { target, marked }) as Arc<dyn DeadLetter>
+        });
         let watch = Arc::new(Watch::new(clock, settings.cap));
         let processor = Processor::new(Parts {
             worker: invocation.worker,
@@ -141,7 +149,7 @@ impl Function {
                 applied: marked.applied(),
             }),
             history: Arc::clone(&self.history),
-            dead_letter: self.dead_letter.clone(),
+            dead_letter: letters,
             sources: vec![(Arc::clone(source), handed)],
             clock: Arc::clone(&self.clock),
         });
@@ -280,10 +288,8 @@ impl Function {
                 })
             };
             let entries = delivered.entries();
-            // A key goes on in another shard when its own is split or merged. Where a failure stops all of
-            // a shard, no child begins before it is decided.
-            let is_keyed = order.by == OrderBy::Key && !delivered.is_empty();
-            let shares = is_keyed && settings.failure.stops == Stops::Lane;
+            // A key goes on in another shard when its own is split or merged.
+            let shares = order.by == OrderBy::Key && !delivered.is_empty();
             Ok(Batch {
                 positions: delivered.entries().map(|e| e.position().clone()).collect(),
                 lanes: entries.map(lane).collect::<Result<_, _>>()?,
@@ -294,6 +300,7 @@ impl Function {
                     }
                 },
                 is_queue: matches!(delivery.kind, EventKind::Sqs | EventKind::SqsFifo),
+                stops_all: settings.failure.stops == Stops::Partition,
                 has_neighbours: match delivery.kind {
                     EventKind::Kinesis => self.parallelization_factor > 1,
                     EventKind::Sqs | EventKind::SqsFifo => true,

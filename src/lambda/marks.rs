@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     position::Position,
-    record::{Assignment, PartitionName, Record},
+    record::{Assignment, LaneKey, PartitionName, Record},
     store::{Claimed, Commit, CommitError, Committed, LaneChange, MarkStore, StoreError, TooLarge},
 };
 use futures_util::future::try_join3;
@@ -52,13 +52,10 @@ impl Marked {
         wall: Wall,
         batches: Vec<Batch>,
     ) -> Self {
-        let record_bytes = inner.bounds().record_bytes;
+        let bounds = inner.bounds();
         let parts = { batches.into_iter() }.map(|batch| {
             let name = batch.partition.clone();
-            (
-                name,
-                Mutex::new(Standing::new(batch, &invocation, record_bytes)),
-            )
+            (name, Mutex::new(Standing::new(batch, &invocation, bounds)))
         });
         Self {
             parts: parts.collect(),
@@ -198,6 +195,21 @@ impl Marked {
         Ok(())
     }
 
+    /// Whether a record's letter may be sent: its lane stands at it, by this invocation's word.
+    pub(super) async fn may_publish(&self, record: &Record) -> bool {
+        let Some(lane) = LaneKey::from_bytes(record.lane()) else {
+            return false;
+        };
+        let lease = self.invocation.lease();
+        for part in self.parts.values() {
+            let standing = part.lock().await;
+            if standing.may_publish(&lane, record.position(), &lease) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Records out of chains that are done, as they become known.
     pub(super) fn applied(&self) -> Arc<Applied> {
         Arc::clone(&self.applied)
@@ -213,7 +225,12 @@ impl Marked {
         let lease = self.invocation.lease();
         for (index, change) in commit.lanes.iter().enumerate() {
             let next = self.next_of_chain(standing, change).await?;
-            let sides = standing.sides((commit, change), next.as_ref(), &lease, (self.wall)());
+            let sides = standing.sides(
+                change,
+                |head| commit.checkpoint.settles(head),
+                next.as_ref(),
+                (&lease, (self.wall)()),
+            );
             match sides.merge() {
                 Ok(Merged::Write(change)) => {
                     lanes.push(*change);
@@ -232,7 +249,8 @@ impl Marked {
                 }
             }
         }
-        lanes.extend(standing.reopened(commit, &lease, (self.wall)()));
+        let over = standing.reopened(commit, lanes.len(), (&lease, (self.wall)()));
+        lanes.extend(over);
         standing.give_up(overtaken);
         Ok((lanes, of))
     }
@@ -305,8 +323,11 @@ impl Marked {
 
     async fn end(&self, partition: &PartitionName) -> Result<(), StoreError> {
         let mut standing = self.part(partition)?.lock().await;
-        for _ in 0..ROUNDS {
-            let Some(last) = standing.last_commit(&self.invocation) else {
+        let lanes_max = self.inner.bounds().items / 2;
+        let mut conflicts = 0;
+        while conflicts < ROUNDS {
+            let now = (self.wall)();
+            let Some(last) = standing.last_commit(&self.invocation, lanes_max, now) else {
                 return Ok(());
             };
             if standing.says_nothing() && last.lanes.is_empty() {
@@ -317,8 +338,9 @@ impl Marked {
             }
             let outcome = self.inner.commit(std::slice::from_ref(&last)).await;
             match outcome.into_iter().next() {
-                Some(Ok(_)) => return Ok(()),
+                Some(Ok(_)) => standing.ended(&last),
                 Some(Err(CommitError::LaneMoved(_))) => {
+                    conflicts += 1;
                     let items = self.inner.lane_items(standing.lanes_at()).await?;
                     standing.read(items);
                 }

@@ -13,7 +13,8 @@ use crate::{
     position::Position,
     record::{Assignment, LaneKey, PartitionName},
     store::{
-        Commit, ContentId, DecisionNote, LaneChange, LaneItem, LaneState, Lease, Mark, Ownership,
+        Commit, CommitBounds, ContentId, DecisionNote, LaneChange, LaneItem, LaneState, Lease,
+        Mark, Ownership,
     },
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -32,6 +33,8 @@ pub(super) struct Batch {
     pub(super) is_queue: bool,
     /// Of a queue: none of it was delivered before.
     pub(super) is_first: bool,
+    /// A lane that stops, stops all of its partition.
+    pub(super) stops_all: bool,
     /// Other invocations may have records in between at the same time.
     pub(super) has_neighbours: bool,
     /// Marks of others name the same records by the same positions. Not so where the mapping itself has
@@ -98,6 +101,8 @@ pub(super) struct Standing {
     unclean_claims: u32,
     /// Bytes of a record that a lane item may hold.
     record_bytes: usize,
+    /// Items that a commit may write.
+    items_max: usize,
 }
 
 /// Whether the lane's records wait.
@@ -118,7 +123,7 @@ fn offered(item: &LaneItem, lease: &Lease, now: i64) -> Option<DecisionNote> {
 }
 
 impl Standing {
-    pub(super) fn new(batch: Batch, invocation: &Invocation, record_bytes: usize) -> Self {
+    pub(super) fn new(batch: Batch, invocation: &Invocation, bounds: CommitBounds) -> Self {
         // A batch has a record; were there none, its mark would say nothing.
         let zero = Position::Offset(0);
         let first = batch.positions.first().cloned().unwrap_or(zero);
@@ -150,7 +155,8 @@ impl Standing {
             through: last,
             checkpoint: None,
             unclean_claims: 0,
-            record_bytes,
+            record_bytes: bounds.record_bytes,
+            items_max: bounds.items,
         }
     }
 
@@ -254,7 +260,14 @@ impl Standing {
     }
 
     /// Says that nothing of it runs any more, and gives back what it may act on; `None`: that is said.
-    pub(super) fn last_commit(&self, invocation: &Invocation) -> Option<Commit> {
+    ///
+    /// No more than `lanes_max` lanes at once: with more it is to be asked again.
+    pub(super) fn last_commit(
+        &self,
+        invocation: &Invocation,
+        lanes_max: usize,
+        now: i64,
+    ) -> Option<Commit> {
         let is_over = self.mark.ended || (!self.is_written() && self.says_nothing());
         let lease = invocation.lease();
         let acts = self
@@ -265,11 +278,10 @@ impl Standing {
             return None;
         }
         let mut commit = self.commit(invocation, self.number + 1);
-        if let Some(mark) = &mut commit.mark {
-            mark.ended = true;
-        }
-        commit.lanes = { self.actual.values() }
+        let done = self.done_from_copies(|head| self.mark.done.contains(head), (&lease, now));
+        let given_back = { self.actual.values() }
             .filter(|item| self.is_leased(item, &lease))
+            .filter(|item| done.iter().all(|change| change.lane != item.lane))
             .map(|item| LaneChange {
                 lane: item.lane.clone(),
                 expected: Some((item.rev, item.tail.clone())),
@@ -280,8 +292,14 @@ impl Standing {
                 }),
                 append: Vec::new(),
                 passed: None,
-            })
-            .collect();
+            });
+        let mut lanes: Vec<LaneChange> = done.iter().cloned().chain(given_back).collect();
+        let ends = lanes.len() <= lanes_max;
+        lanes.truncate(lanes_max);
+        commit.lanes = lanes;
+        if let Some(mark) = &mut commit.mark {
+            mark.ended = ends;
+        }
         Some(commit)
     }
 
@@ -393,19 +411,20 @@ impl Standing {
         item
     }
 
+    /// Both sides of a change; `is_done`: whether a head that is run from its copy is done by then.
     pub(super) fn sides<'a>(
         &'a self,
-        (commit, change): (&Commit, &'a LaneChange),
+        change: &'a LaneChange,
+        is_done: impl Fn(&Position) -> bool,
         next: Option<&'a Position>,
-        lease: &'a Lease,
-        now: i64,
+        (lease, now): (&'a Lease, i64),
     ) -> Sides<'a> {
         let actual = self.actual.get(&change.lane);
         let copy = actual.and_then(|actual| {
             let head = self.heads.get(&actual.head)?;
             Some(FromCopy {
                 partition: head.partition.as_deref(),
-                is_open: !commit.checkpoint.settles(&actual.head),
+                is_open: !is_done(&actual.head),
             })
         });
         Sides {

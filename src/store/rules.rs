@@ -183,14 +183,17 @@ pub(crate) fn chained(
 }
 
 /// The item with an operator's word on it, if it may be written: one that nobody has taken yet stands
-/// in no other's way.
+/// in no other's way, nor does one whose invocation is dead by now.
 pub(crate) fn decided(
     partition: &PartitionName,
     item: LaneItem,
     rev: u64,
     decision: &DecisionNote,
 ) -> Result<LaneItem, DecideError> {
-    let is_taken = item.taken().is_some();
+    let is_taken = item.taken().is_some_and(|taken| {
+        let lease = taken.lease.as_ref();
+        lease.is_none_or(|lease| lease.until > decision.at)
+    });
     if item.rev != rev || is_taken || !item.state.offers(decision.verb) {
         return Err(state(partition, item));
     }

@@ -128,6 +128,43 @@ fn g1_a_lane_that_is_parked_when_its_shard_is_split_keeps_its_order() {
     world.assert_applied_once(["a1"]);
 }
 
+/// More heads that no batch brings any more than a transaction takes items.
+#[test]
+fn g7_heads_that_the_mapping_gave_up_are_run_from_their_copies_however_many() {
+    let keys: Vec<String> = (0..120).map(|n| format!("k{n}")).collect();
+    let heads: Vec<String> = keys.iter().map(|key| format!("{key}-1")).collect();
+    let records: Vec<(&str, &str)> = { keys.iter().zip(&heads) }
+        .map(|(key, head)| (key.as_str(), head.as_str()))
+        .collect();
+    let stream = stream(&records);
+    let world = World::kinesis(&stream, &[]);
+    for head in &heads {
+        world.target.always(head, Say::Status(400));
+    }
+    let running = { Mapping::kinesis(&world.function(), &stream) }
+        .reports_failures()
+        .batch_size(200)
+        .retries(0)
+        .start()
+        .unwrap();
+    running.until_idle().unwrap();
+    assert_eq!(world.lanes().len(), keys.len());
+    for head in &heads {
+        world.target.always(head, Say::Done);
+    }
+    world.lanekeeper(&["lanes", "retry", "--all", "--why", "mended"]);
+    for key in &keys {
+        stream.put(key, &format!("{key}-2")).unwrap();
+    }
+    running.until_idle().unwrap();
+    running.stop().unwrap();
+    assert_eq!(world.lanes(), Vec::<Value>::new());
+    for (key, head) in keys.iter().zip(&heads) {
+        let wanted = [head.clone(), head.clone(), format!("{key}-2")];
+        assert_eq!(world.target.texts_of(key), wanted);
+    }
+}
+
 #[test]
 fn g1_a_parked_lane_is_released_by_an_invocation_of_ones_own() {
     let stream = stream(&[("a", "a1"), ("b", "b1"), ("a", "a2")]);

@@ -161,7 +161,11 @@ impl Standing {
             let delivered = self.batch.lane_of(&item.head).is_some();
             let has_chain = item.state != LaneState::Stopped;
             let is_drained = has_chain && item.decision.is_some();
-            if is_sharing && !in_batch.contains(lane) && !is_drained {
+            let stored = item.record.as_deref();
+            let of = stored.and_then(Record::stored_partition);
+            let bars =
+                self.batch.stops_all && of.is_none_or(|of| *of == *self.batch.partition.partition);
+            if is_sharing && !in_batch.contains(lane) && !is_drained && (has_chain || !bars) {
                 // What other shards have of it is theirs.
                 continue;
             }

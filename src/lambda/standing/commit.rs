@@ -5,6 +5,7 @@ use crate::{
     checkpoint::Checkpoint,
     lambda::merge::Merged,
     position::Position,
+    record::LaneKey,
     store::{Commit, ContentId, Failed, LaneChange, LaneState, Lease, Tried},
 };
 use std::collections::BTreeSet;
@@ -38,12 +39,34 @@ impl Standing {
     }
 
     /// Lanes whose heads were run from their copies, and are done by this commit: until then they stood, so
-    /// that a head is not lost with who ran it.
+    /// that a head is not lost with who ran it. What has no room goes with the next commit, or the last.
     pub(in crate::lambda) fn reopened(
         &self,
         commit: &Commit,
-        lease: &Lease,
-        now: i64,
+        lanes: usize,
+        (lease, now): (&Lease, i64),
+    ) -> Vec<LaneChange> {
+        let effects: usize = { commit.effects.iter() }
+            .map(|record| record.effects.len() + 1)
+            .sum();
+        let room = self.items_max.saturating_sub(lanes + effects);
+        let is_done = |head: &Position| {
+            commit.checkpoint.settles(head)
+                && self
+                    .heads
+                    .get(head)
+                    .is_some_and(|head| commit.lanes.iter().all(|change| change.lane != head.lane))
+        };
+        let mut over = self.done_from_copies(is_done, (lease, now));
+        over.truncate(room);
+        over
+    }
+
+    /// Lanes that stand at heads which were run from their copies and are done.
+    pub(super) fn done_from_copies(
+        &self,
+        is_done: impl Fn(&Position) -> bool,
+        (lease, now): (&Lease, i64),
     ) -> Vec<LaneChange> {
         let over = self.heads.iter().filter(|(head, Head { lane, .. })| {
             let actual = self.actual.get(lane);
@@ -52,9 +75,7 @@ impl Standing {
                     && item.head == **head
                     && self.is_leased(item, lease)
             });
-            stands
-                && commit.checkpoint.settles(head)
-                && commit.lanes.iter().all(|change| change.lane != *lane)
+            stands && is_done(head)
         });
         let changes = over.filter_map(|(_, Head { lane, .. })| {
             let change = LaneChange {
@@ -64,13 +85,36 @@ impl Standing {
                 append: Vec::new(),
                 passed: None,
             };
-            let sides = self.sides((commit, &change), None, lease, now);
-            match sides.reopened() {
+            match self.sides(&change, |_| true, None, (lease, now)).reopened() {
                 Ok(Merged::Write(change)) => Some(*change),
                 Ok(Merged::Nothing | Merged::Hold(_)) | Err(_) => None,
             }
         });
         changes.collect()
+    }
+
+    /// Whether a record is the head of a lane that stands by this invocation's word: its letter may go.
+    pub(in crate::lambda) fn may_publish(
+        &self,
+        lane: &LaneKey,
+        position: &Position,
+        lease: &Lease,
+    ) -> bool {
+        let actual = self.actual.get(lane);
+        actual.is_some_and(|item| item.head == *position && self.is_leased(item, lease))
+    }
+
+    /// A last commit is durable.
+    pub(in crate::lambda) fn ended(&mut self, last: &Commit) {
+        self.number = last.number;
+        if let Some(mark) = &last.mark {
+            self.mark = mark.clone();
+        }
+        for change in &last.lanes {
+            if let Some(item) = &change.item {
+                self.actual.insert(change.lane.clone(), item.clone());
+            }
+        }
     }
 
     /// The processor's commit as one with a mark; `effects`: those of its records that are not applied
@@ -156,6 +200,9 @@ impl Standing {
                 Some(item) => self.actual.insert(change.lane.clone(), item.clone()),
                 None => self.actual.remove(&change.lane),
             };
+            if change.item.as_ref().is_none_or(|item| !stands(item)) {
+                self.shown.remove(&change.lane);
+            }
         }
         for change in &commit.lanes {
             match &change.item {

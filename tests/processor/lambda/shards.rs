@@ -161,6 +161,24 @@ async fn g7_a_copy_that_is_tried_again_is_not_lost_with_who_tries_it() {
     assert_eq!(of_a(world.calls()), Vec::<String>::new());
 }
 
+/// A head that ends whoever runs it: an operator can say so.
+#[tokio::test(start_paused = true)]
+async fn what_a_dead_invocation_has_taken_is_decided_anew() {
+    let world = World::new();
+    world.says("a1", &[Say::Reject, Say::Hang]);
+    world.invoke(&kinesis(&[(1, "a", "a1")])).await;
+    let child = kinesis_of(CHILD, &[(11, "a", "a2")]);
+    world.decide(Verb::Retry).await;
+    let function = world.function();
+    let killed = world.try_invoke(&function, &child, 60);
+    let killed = tokio::time::timeout(Duration::from_secs(1), killed).await;
+    assert!(killed.is_err());
+    tokio::time::advance(Duration::from_secs(600)).await;
+    world.decide(Verb::Skip).await;
+    assert_eq!(world.invoke(&child).await, Vec::<Value>::new());
+    assert_eq!(world.calls(), ["a1", "a1", "a2"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_head_that_is_skipped_elsewhere_does_not_run_in_its_own_shard() {
     let world = World::new();

@@ -226,7 +226,7 @@ impl World {
             verb,
             by: "ann".to_owned(),
             why: None,
-            at: 1_700_000_000_000,
+            at: Since(self.since).wall_millis(),
             taken: false,
             lease: None,
         };
