@@ -6,7 +6,7 @@ use crate::{
 };
 use lanekeeper_integration::lambda::{Journal, Mapping, Outcome, Verdict};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 fn over(journal: &Journal) -> usize {
     journal.verdicts().len()
@@ -137,7 +137,8 @@ fn g7_heads_that_the_mapping_gave_up_are_run_from_their_copies_however_many() {
         .map(|(key, head)| (key.as_str(), head.as_str()))
         .collect();
     let stream = stream(&records);
-    let world = World::kinesis(&stream, &[]);
+    let settings = [("cap", "200"), ("store.flush_interval", "\"2s\"")];
+    let world = World::kinesis(&stream, &settings);
     for head in &heads {
         world.target.always(head, Say::Status(400));
     }
@@ -149,8 +150,11 @@ fn g7_heads_that_the_mapping_gave_up_are_run_from_their_copies_however_many() {
         .unwrap();
     running.until_idle().unwrap();
     assert_eq!(world.lanes().len(), keys.len());
+    // So long that all of them are under way at once, and end in one commit.
     for head in &heads {
-        world.target.always(head, Say::Done);
+        world
+            .target
+            .always(head, Say::After(Duration::from_millis(1_500)));
     }
     world.lanekeeper(&["lanes", "retry", "--all", "--why", "mended"]);
     for key in &keys {
@@ -158,7 +162,7 @@ fn g7_heads_that_the_mapping_gave_up_are_run_from_their_copies_however_many() {
     }
     running.until_idle().unwrap();
     running.stop().unwrap();
-    assert_eq!(world.lanes(), Vec::<Value>::new());
+    assert_eq!(world.lanes().len(), 0, "live again");
     for (key, head) in keys.iter().zip(&heads) {
         let wanted = [head.clone(), head.clone(), format!("{key}-2")];
         assert_eq!(world.target.texts_of(key), wanted);
