@@ -320,7 +320,9 @@ impl Seen {
             "AS OF",
         ];
         out.push_str(&table(&headings, &rows));
-        let unknown = self.partitions.iter().filter(|p| p.lag().is_none()).count();
+        // Where lanes are that all partitions of a source share, there are no records.
+        let real = self.partitions.iter().filter(|p| *p.name.partition != *"*");
+        let unknown = real.filter(|p| p.lag().is_none()).count();
         let _ = write!(out, "  {} not settled", records(self.lag()));
         if unknown > 0 {
             let unknown = counted(unknown as u64, "partition");
