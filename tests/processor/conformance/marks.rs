@@ -11,8 +11,8 @@ use lanekeeper::{
     effect::{Effect, Put},
     record::PartitionName,
     store::{
-        Commit, CommitError, Committed, DecideError, Fence, LaneChange, LaneItem, LaneState, Lease,
-        Mark, MarkStore, Tried, Verb,
+        Commit, CommitError, Committed, DecideError, DecisionNote, Fence, LaneChange, LaneItem,
+        LaneState, Lease, Mark, MarkStore, Tried, Verb,
     },
 };
 use std::sync::Arc;
@@ -354,7 +354,11 @@ pub(super) async fn g1_one_invocation_at_a_time_acts_on_a_decision(bench: &dyn B
     // Not while it is held, but by its holder; and not to be replaced.
     let held = store.lease(&name, &a, 3, &lease("two", 300), 99).await;
     assert!(matches!(held, Err(DecideError::State { .. })), "{held:?}");
-    let other = store.decide(&name, &a, 3, &note(Verb::Skip)).await;
+    let said_at = |at| DecisionNote {
+        at,
+        ..note(Verb::Skip)
+    };
+    let other = store.decide(&name, &a, 3, &said_at(99)).await;
     assert!(matches!(other, Err(DecideError::State { .. })), "{other:?}");
     let own = store.lease(&name, &a, 3, &lease("one", 150), 99).await;
     assert_eq!(own.expect("its own").rev, 4);
@@ -362,6 +366,10 @@ pub(super) async fn g1_one_invocation_at_a_time_acts_on_a_decision(bench: &dyn B
     assert_eq!(later.expect("run out").rev, 5);
     let first = store.lease(&name, &a, 4, &lease("one", 400), 160).await;
     assert!(matches!(first, Err(DecideError::State { .. })), "{first:?}");
+    // Whoever held it is dead: an operator has the word again.
+    let early = store.decide(&name, &a, 5, &said_at(299)).await;
+    assert!(matches!(early, Err(DecideError::State { .. })), "{early:?}");
+    assert_eq!(store.decide(&name, &a, 5, &said_at(300)).await, Ok(6));
 }
 
 pub(super) async fn a_mark_beyond_the_bound_is_refused(bench: &dyn Bench) {
