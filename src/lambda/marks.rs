@@ -323,7 +323,7 @@ impl Marked {
 
     async fn end(&self, partition: &PartitionName) -> Result<(), StoreError> {
         let mut standing = self.part(partition)?.lock().await;
-        let lanes_max = self.inner.bounds().items / 2;
+        let lanes_max = (self.inner.bounds().items / 2).max(1);
         let mut conflicts = 0;
         while conflicts < ROUNDS {
             let now = (self.wall)();

@@ -161,8 +161,7 @@ impl Standing {
             let delivered = self.batch.lane_of(&item.head).is_some();
             let has_chain = item.state != LaneState::Stopped;
             let is_drained = has_chain && item.decision.is_some();
-            let stored = item.record.as_deref();
-            let of = stored.and_then(Record::stored_partition);
+            let of = item.record.as_deref().and_then(Record::stored_partition);
             let bars =
                 self.batch.stops_all && of.is_none_or(|of| *of == *self.batch.partition.partition);
             if is_sharing && !in_batch.contains(lane) && !is_drained && (has_chain || !bars) {
@@ -176,10 +175,9 @@ impl Standing {
                 // Its head may be on its way to somebody else, unless records behind it are here.
                 let is_skipped = decision.verb == Verb::Skip;
                 if follows && (item.record.is_some() || is_skipped) {
-                    let stored = item.record.as_deref();
                     let head = Head {
                         lane: lane.clone(),
-                        partition: stored.and_then(Record::stored_partition).map(Box::from),
+                        partition: of.map(Box::from),
                     };
                     self.heads.insert(item.head.clone(), head);
                 } else {

@@ -247,3 +247,30 @@ async fn without_a_target_the_decision_is_dropped() {
     assert_eq!((lane.state, lane.decision), (LaneState::Stopped, None));
     assert_eq!(lane.head, position(2));
 }
+
+/// Two invocations have one batch: where the other has stopped the lane, no verdict of one's own stands.
+#[tokio::test(start_paused = true)]
+async fn g7_no_letter_goes_without_a_durable_verdict() {
+    let (mut world, letters) = world(Then::DeadLetter);
+    world.says("a1", &[Say::After(Duration::from_secs(3)), Say::Reject]);
+    world.says("a2", &[Say::Reject]);
+    let publishes = world.function();
+    world.settings.failure.then = Then::Stop;
+    let stops = world.function();
+    let batch = three();
+    let one = world.try_invoke(&publishes, &batch, 60);
+    let other = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.try_invoke(&stops, &batch, 60).await
+    };
+    let (one, other) = tokio::join!(one, other);
+    assert_eq!(named(&other.expect("starts")), [sequence(1)]);
+    assert_eq!(named(&one.expect("starts")), [sequence(2)]);
+    assert_eq!(world.calls(), ["a1", "a1", "a2"]);
+    assert_eq!(letters.asked(), 0);
+    let stands = world.lane("a").await.expect("stands");
+    assert_eq!(
+        (stands.state, stands.head),
+        (LaneState::Stopped, position(1))
+    );
+}

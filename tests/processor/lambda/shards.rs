@@ -204,4 +204,8 @@ async fn g4_where_a_failure_stops_a_partition_it_stops_no_other_shard() {
     let other = kinesis_of(CHILD, &[(11, "c", "c1")]);
     assert_eq!(world.invoke(&other).await, Vec::<Value>::new());
     assert!(world.calls().contains(&"c1".to_owned()));
+    // Its own stands, also where its mapping has given the head up.
+    let later = kinesis(&[(3, "d", "d1")]);
+    assert_eq!(world.invoke(&later).await, [sequence(3)]);
+    assert_eq!(world.calls(), Vec::<String>::new());
 }
