@@ -13,7 +13,7 @@ mod rules;
 pub use commit::{
     Commit, CommitBounds, CommitError, Committed, ContentId, LaneChange, RecordEffects, TooLarge,
 };
-pub use lane::{DecisionNote, LaneItem, LaneState, Verb};
+pub use lane::{DecisionNote, HeadTried, LaneItem, LaneState, Verb};
 pub use mark::{Failed, Lease, Mark, MarkStore, Tried};
 pub use rewind::{AsRead, Rewind, RewindError, RewindNote, RewindVerb};
 pub use rules::{

@@ -191,13 +191,24 @@ impl<R: Item> Engine<R> {
     /// Records of a lane's chain, in order, behind [`Engine::chain_loaded_to`]; `last`: the chain
     /// holds no more than these.
     pub fn chain(&mut self, lane: LaneId, records: &mut dyn Iterator<Item = R>, last: bool) {
+        self.chain_tried(lane, records, last, 0);
+    }
+
+    /// As [`Engine::chain`], of a chain whose first record here has failed so often in another process.
+    pub fn chain_tried(
+        &mut self,
+        lane: LaneId,
+        records: &mut dyn Iterator<Item = R>,
+        last: bool,
+        attempts: u32,
+    ) {
         let Some(at) = self.lanes.find_id(lane) else {
             return;
         };
         let Some(chain) = self.lanes[at].chain_mut() else {
             return;
         };
-        let load = chain.load;
+        let (load, had) = (chain.load, chain.loaded);
         if matches!(load, Load::None | Load::Wanted) {
             debug_assert!(false, "no load of this chain is out");
             return;
@@ -219,6 +230,11 @@ impl<R: Item> Engine<R> {
             }
         }
         self.check_intake(self.lanes[at].partition);
+        let first = self.lanes[at].chain().map_or(NIL, |chain| chain.first);
+        if had == 0 && first != NIL {
+            let entry = &mut self.entries[first];
+            entry.attempts = entry.attempts.max(attempts);
+        }
         self.go_on(at);
         self.add_chore(at);
     }

@@ -72,6 +72,20 @@ impl<'e, R: Item> Snapshot<'e, R> {
             .map(|entry| (entry.position(), entry.attempts))
     }
 
+    /// Attempts used up by the next records of chains that run, in no order. A commit need not keep them
+    /// where the one who runs the chain goes on with it.
+    pub fn chain_attempts(&self) -> impl Iterator<Item = (&'e R::Position, u32)> + '_ {
+        self.part.asides.iter().filter_map(|&at| {
+            let mut next = self.lanes[at].chain()?.first;
+            while next != NIL && self.entries[next].is(COMMITTING) {
+                next = self.entries[next].lane_next;
+            }
+            let entry = (next != NIL).then(|| &self.entries[next])?;
+            let has_failed = entry.attempts > 0 && !entry.is(FORGIVEN);
+            has_failed.then(|| (entry.position(), entry.attempts))
+        })
+    }
+
     /// In careful mode: positions that are announced and not answered, and whether as alone, in no
     /// order.
     pub fn announced(&self) -> impl Iterator<Item = (&'e R::Position, bool)> + '_ {

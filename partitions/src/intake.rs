@@ -232,8 +232,9 @@ impl<R: Item> Engine<R> {
     }
 
     /// A copy of a stopped head that is gone: it is in its lane again, as if it had come. `false`: no
-    /// lane is stopped at its position, or the position is not gone.
-    pub fn recover(&mut self, partition: PartitionId, record: R) -> bool {
+    /// lane is stopped at its position, or the position is not gone. `attempts`: so often it has failed since
+    /// the decision on it that is to be acted on.
+    pub fn recover(&mut self, partition: PartitionId, record: R, attempts: u32) -> bool {
         let Some(slot) = self.slot(partition) else {
             return false;
         };
@@ -261,6 +262,7 @@ impl<R: Item> Engine<R> {
         part.buffered += 1;
         part.bytes += u64::from(record.weight());
         self.entries[at].body = Body::Record(record);
+        self.aside(lane).tried_since = attempts;
         self.lanes.join(&mut self.entries, lane, at);
         self.detach(at);
         self.check_intake(slot);

@@ -83,6 +83,8 @@ pub(crate) struct Aside<P> {
     pub(crate) publish_failures: u32,
     /// What the front waits to offer while another change is out.
     pub(crate) wanted: Option<Change>,
+    /// Failed tries of a stopped head by other processes, since the decision to try it again.
+    pub(crate) tried_since: u32,
     /// A decision that is taken and not yet acted on.
     pub(crate) decided: Option<Decision>,
     /// Stopped: the head. Records before it run.
@@ -194,6 +196,7 @@ impl<P> Aside<P> {
             target_failures: 0,
             publish_failures: 0,
             wanted: None,
+            tried_since: 0,
             decided: None,
             head_at: None,
             verdict: false,

@@ -238,8 +238,14 @@ impl<R: Item> Engine<R> {
     fn reopened(&mut self, at: u32) {
         if self.head_is_here(at) {
             let head = self.lanes[at].head;
-            self.entries[head].attempts = 0;
-            self.part_of(at).tried.remove(&head);
+            let attempts = core::mem::take(&mut self.aside(at).tried_since);
+            self.entries[head].attempts = attempts;
+            let tried = &mut self.part_of(at).tried;
+            if attempts == 0 {
+                tried.remove(&head);
+            } else {
+                tried.insert(head);
+            }
         }
         if let Some(absent) = self.absent_head(at) {
             self.entries[absent].flags &= !NAMED;

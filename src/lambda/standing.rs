@@ -13,8 +13,8 @@ use crate::{
     position::Position,
     record::{Assignment, LaneKey, PartitionName},
     store::{
-        Commit, CommitBounds, ContentId, DecisionNote, LaneChange, LaneItem, LaneState, Lease,
-        Mark, Ownership,
+        Commit, CommitBounds, ContentId, DecisionNote, Failed, HeadTried, LaneChange, LaneItem,
+        LaneState, Lease, Mark, Ownership,
     },
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -95,6 +95,8 @@ pub(super) struct Standing {
     passed: BTreeMap<LaneKey, Position>,
     /// Lanes that another invocation has changed, so that this one could not.
     given_up: BTreeSet<LaneKey>,
+    /// Failed tries of records that are in no batch: of chains, and of heads out of their copies.
+    led: BTreeMap<Position, (u32, Failed)>,
     sent: Option<Sent>,
     through: Position,
     checkpoint: Option<Checkpoint>,
@@ -110,12 +112,15 @@ fn stands(item: &LaneItem) -> bool {
     item.state != LaneState::Live
 }
 
-/// An item's decision for an invocation to take; none while another acts on it.
+/// An item's decision for an invocation to take; none while another acts on it, or while its head has to
+/// wait for its next try.
 fn offered(item: &LaneItem, lease: &Lease, now: i64) -> Option<DecisionNote> {
     let decision = item.decision.as_ref()?;
     let held = decision.lease.as_ref();
     let is_free = held.is_none_or(|held| held.holder == lease.holder || held.until <= now);
-    is_free.then(|| DecisionNote {
+    let tried = { decision.tried.as_ref() }.filter(|tried| tried.head == item.head.padded());
+    let rests = tried.is_some_and(|tried| tried.not_before > now);
+    (is_free && !rests).then(|| DecisionNote {
         taken: false,
         lease: None,
         ..decision.clone()
@@ -151,6 +156,7 @@ impl Standing {
             shown: BTreeMap::new(),
             passed: BTreeMap::new(),
             given_up: BTreeSet::new(),
+            led: BTreeMap::new(),
             sent: None,
             through: last,
             checkpoint: None,
@@ -287,7 +293,7 @@ impl Standing {
                 expected: Some((item.rev, item.tail.clone())),
                 item: Some(LaneItem {
                     rev: item.rev.saturating_add(1),
-                    decision: offered(item, &lease, i64::MAX),
+                    decision: self.given_back(item, &lease),
                     ..item.clone()
                 }),
                 append: Vec::new(),
@@ -301,6 +307,20 @@ impl Standing {
             mark.ended = ends;
         }
         Some(commit)
+    }
+
+    /// A decision for the next invocation, with what this one knows of the head's tries.
+    fn given_back(&self, item: &LaneItem, lease: &Lease) -> Option<DecisionNote> {
+        let mut decision = offered(item, lease, i64::MAX)?;
+        if let Some((attempts, failed)) = self.led.get(&item.head) {
+            decision.tried = Some(HeadTried {
+                head: item.head.padded(),
+                attempts: *attempts,
+                error: failed.error.clone(),
+                not_before: failed.not_before,
+            });
+        }
+        Some(decision)
     }
 
     fn is_leased(&self, item: &LaneItem, lease: &Lease) -> bool {

@@ -386,6 +386,7 @@ fn verdict(
             at: wall,
             taken: true,
             lease: None,
+            tried: None,
         }));
     }
 }

@@ -125,8 +125,10 @@ impl Processor {
         let owned = self.partitions.get_mut(&id)?;
         let (chosen, beside) = changes::choose(&self.engine, owned, self.store.bounds());
         let tickets: Vec<Ticket> = chosen.iter().map(|w| w.ticket).collect();
+        let chosen_within = (&tickets[..], beside.chains);
+        let is_passed_on = self.settings.starts_until.is_some();
         let (mut checkpoint, moved) =
-            snapshot(&mut self.engine, id, (&tickets, beside.chains), owned);
+            snapshot(&mut self.engine, id, chosen_within, (owned, is_passed_on));
         let clear: Vec<LaneKey> = owned.clear.drain(..beside.clear).collect();
         let draft = changes::draft(
             &self.engine,
@@ -374,7 +376,7 @@ fn snapshot(
     engine: &mut partitions::Engine<crate::record::Record>,
     id: PartitionId,
     (tickets, chains_max): (&[Ticket], usize),
-    owned: &Owned,
+    (owned, is_passed_on): (&Owned, bool),
 ) -> (Checkpoint, Vec<Moved>) {
     let snapshot = engine.begin_commit_within(id, tickets, chains_max);
     let moved = snapshot
@@ -390,6 +392,10 @@ fn snapshot(
     let mut attempts: Vec<_> = snapshot.attempts().map(|(p, n)| (p.clone(), n)).collect();
     // Records that the checkpoint knows and the source has not handed over again keep theirs.
     attempts.extend(owned.attempts.iter().map(|(p, n)| (p.clone(), *n)));
+    // Behind a mapping, who runs a chain next is another process.
+    if is_passed_on {
+        attempts.extend(snapshot.chain_attempts().map(|(p, n)| (p.clone(), n)));
+    }
     // So do suspects, also those in a chain.
     attempts.extend(snapshot.suspects().map(|(p, n)| (p.clone(), n)));
     attempts.sort_by(|one, other| (&one.0, other.1).cmp(&(&other.0, one.1)));

@@ -1,6 +1,6 @@
 //! Facts from sources: partitions come and go, records arrive.
 
-use super::{Processor, claims::Claiming, log, owned::Leaving};
+use super::{Processor, claims::Claiming, lanes::used_up, log, owned::Leaving};
 use crate::{
     history::Event as Noted,
     record::{PartitionName, Record},
@@ -111,27 +111,20 @@ impl Processor {
             self.proofs_due = self.now;
         }
         for record in records {
-            // A verdict that is not durable falls again, by a last try: nobody knows the error of one
-            // that was used up in another process.
-            let attempts = if owned.attempts.is_empty() {
-                0
-            } else {
-                let used = owned.attempts.remove(record.position()).unwrap_or(0);
-                used.min(self.settings.failure.attempts_max.saturating_sub(1))
+            let (used, not_before) = owned.found(&record);
+            let attempts = used_up(used, &self.settings.failure);
+            let delay = match not_before {
+                0 => Duration::ZERO,
+                at => {
+                    let left = at.saturating_sub(self.clock.wall_millis());
+                    Duration::from_millis(u64::try_from(left).unwrap_or(0))
+                }
             };
             if !owned.charged.is_empty() {
                 Self::note_charged(owned, &record);
             }
             let noted = self.notes.keeps().then(|| record.clone());
             let position = record.position().clone();
-            let delay = match owned.failed.remove(&position) {
-                None => Duration::ZERO,
-                Some(failed) => {
-                    owned.remember(&record, &failed.error, attempts);
-                    let left = failed.not_before.saturating_sub(self.clock.wall_millis());
-                    Duration::from_millis(u64::try_from(left).unwrap_or(0))
-                }
-            };
             let event = match self.engine.push_after(id, record, attempts, delay) {
                 Pushed::Accepted => Noted::Fetched,
                 Pushed::AlreadySettled => Noted::AlreadyDone,

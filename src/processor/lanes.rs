@@ -9,7 +9,7 @@ use crate::{
     store::{DecideError, DecisionNote, LaneItem, LaneState, StoreError, Verb},
 };
 use futures_util::FutureExt;
-use partitions::{Decision, LaneId, PartitionId, Published, Ticket};
+use partitions::{Decision, FailureRules, LaneId, PartitionId, Published, Ticket};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// One load of a chain.
@@ -212,11 +212,14 @@ impl Processor {
         };
         let gone: Vec<Position> = self.engine.gone(id).cloned().collect();
         for position in &gone {
+            let used = owned.attempts.get(position).copied().unwrap_or(0);
+            let attempts = used_up(used, &self.settings.failure);
             let partition = &owned.assignment.name;
             if let Some(copy) = copy_of(owned, position)
-                && self.engine.recover(id, copy.clone())
+                && self.engine.recover(id, copy.clone(), attempts)
             {
                 tracing::warn!(source = %partition.source, partition = %partition.partition, record = owned.assignment.record_id(position), "stopped head is gone from its log: its copy stands for it");
+                owned.found(&copy);
                 self.notes.record(&copy, Event::Fetched);
                 continue;
             }
@@ -293,7 +296,10 @@ impl Processor {
                 let last = records
                     .last()
                     .is_none_or(|r| tail.is_some_and(|tail| *r.position() >= tail));
-                self.engine.chain(lane, &mut records.into_iter(), last);
+                let used = records.first().map_or(0, |first| owned.found(first).0);
+                let attempts = used_up(used, &self.settings.failure);
+                let records = &mut records.into_iter();
+                self.engine.chain_tried(lane, records, last, attempts);
             }
             Err(error) => {
                 tracing::warn!(source = %owned.assignment.name.source, partition = %owned.assignment.name.partition, %error, "chain could not be read");
@@ -385,6 +391,12 @@ impl Processor {
 }
 
 /// The copy of a stopped head at this position.
+/// Attempts that a record has used up in other processes. A verdict that is not durable falls again, by a
+/// last try: nobody knows the error of one that was used up elsewhere.
+pub(super) fn used_up(attempts: u32, rules: &FailureRules) -> u32 {
+    attempts.min(rules.attempts_max.saturating_sub(1))
+}
+
 fn copy_of(owned: &Owned, position: &Position) -> Option<Record> {
     let stopped = |item: &&LaneItem| item.state == LaneState::Stopped && item.head == *position;
     let item = owned.lanes.values().find(stopped)?;

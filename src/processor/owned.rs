@@ -181,6 +181,21 @@ impl Owned {
         }
     }
 
+    /// What a claim has found of a record that comes now: attempts, and when it may be tried, in
+    /// milliseconds since 1970.
+    pub(super) fn found(&mut self, record: &Record) -> (u32, i64) {
+        let attempts = match self.attempts.is_empty() {
+            true => 0,
+            false => self.attempts.remove(record.position()).unwrap_or(0),
+        };
+        let failed = self.failed.remove(record.position());
+        let not_before = failed.map_or(0, |failed| {
+            self.remember(record, &failed.error, attempts);
+            failed.not_before
+        });
+        (attempts, not_before)
+    }
+
     /// A partition as it was claimed at `now`, with the lane items found.
     pub(super) fn new(
         assignment: Arc<Assignment>,

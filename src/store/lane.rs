@@ -96,6 +96,23 @@ pub struct DecisionNote {
     /// Behind a mapping: which invocation acts on it, and how long it alone may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
+    /// Behind a mapping: failed tries by invocations that acted on it before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried: Option<HeadTried>,
+}
+
+/// Failed tries of a lane's head that no batch brings: what one invocation had of them, the next one goes on
+/// with.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct HeadTried {
+    /// [`Position::padded`] of the head.
+    pub head: String,
+    /// How often it failed.
+    pub attempts: u32,
+    /// What the last try said.
+    pub error: String,
+    /// Milliseconds since 1970: it is not to be tried again before. 0: at once.
+    pub not_before: i64,
 }
 
 impl DecisionNote {
@@ -108,6 +125,7 @@ impl DecisionNote {
             at,
             taken: false,
             lease: None,
+            tried: None,
         }
     }
 }

@@ -202,6 +202,7 @@ pub(crate) fn decided(
         decision: Some(DecisionNote {
             taken: false,
             lease: None,
+            tried: None,
             ..decision.clone()
         }),
         ..item

@@ -405,6 +405,7 @@ pub(crate) fn note(verb: Verb) -> DecisionNote {
         at: 1_700_000_000_001,
         taken: false,
         lease: None,
+        tried: None,
     }
 }
 

@@ -347,7 +347,7 @@ impl World {
                 let row = self.parts[part].model.row(head);
                 (row.stage, row.accepted) = (Stage::Queued, true);
                 let copy = Rec::new(head, row.key, row.weight);
-                assert!(self.engine.recover(id, copy), "gone: {part}/{head}");
+                assert!(self.engine.recover(id, copy, 0), "gone: {part}/{head}");
             }
         }
         self.turn();

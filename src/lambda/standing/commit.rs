@@ -171,9 +171,7 @@ impl Standing {
             }
             let own = attempts.saturating_sub(self.tried_elsewhere(position));
             if own > 0 {
-                let known = failed.binary_search_by(|(of, _)| of.cmp(position)).ok();
-                let known = known.and_then(|at| Some(failed.get(at)?.1.clone()));
-                let Failed { error, not_before } = known.unwrap_or_default();
+                let Failed { error, not_before } = known_of(position, failed);
                 tries.push(Tried {
                     position: position.clone(),
                     rev: self.rev_of(position),
@@ -192,6 +190,13 @@ impl Standing {
         if let Some(mark) = &built.mark {
             self.mark = mark.clone();
         }
+        self.led = { commit.checkpoint.attempts.iter() }
+            .filter(|(position, _)| self.batch.lane_of(position).is_none())
+            .map(|(position, attempts)| {
+                let failed = known_of(position, &commit.failed);
+                (position.clone(), (*attempts, failed))
+            })
+            .collect();
         for change in &built.lanes {
             if let Some(passed) = &change.passed {
                 self.passed.insert(change.lane.clone(), passed.clone());
@@ -211,6 +216,13 @@ impl Standing {
             };
         }
     }
+}
+
+/// What is known of a record that failed, of those that are, ascending.
+fn known_of(position: &Position, failed: &[(Position, Failed)]) -> Failed {
+    let at = failed.binary_search_by(|(of, _)| of.cmp(position)).ok();
+    let known = at.and_then(|at| Some(failed.get(at)?.1.clone()));
+    known.unwrap_or_default()
 }
 
 /// Less is remembered of tries, so that the rest fits: first what they said, then those of records that

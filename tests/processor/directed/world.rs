@@ -289,6 +289,7 @@ impl World {
             at: 1,
             taken: false,
             lease: None,
+            tried: None,
         };
         self.memory.decide(&name(), &of.lane, of.rev, &note).await
     }

@@ -7,6 +7,7 @@ use lanekeeper::{
 };
 use partitions::Then;
 use serde_json::Value;
+use std::time::Duration;
 
 /// The acceptance of every front end.
 #[tokio::test(start_paused = true)]
@@ -111,6 +112,39 @@ async fn a_record_that_fails_in_its_release_parks_again() {
 }
 
 /// Two instances have the same records of a lane that is parked: its chain has each once.
+/// Each invocation has the time for one try of a released chain's head: together they use it up.
+#[tokio::test(start_paused = true)]
+async fn g3_tries_of_a_released_chain_add_up_over_invocations() {
+    let mut world = World::new().then(Then::Park);
+    world.settings.failure.backoff_max = Duration::from_secs(3_600);
+    world.says("a1", &[Say::Reject, Say::Later, Say::Later, Say::Later]);
+    world
+        .invoke(&kinesis(&[(1, "a", "a1"), (2, "a", "a2")]))
+        .await;
+    world.decide(Verb::Release).await;
+    world.calls();
+    for n in [11, 21] {
+        world.invoke(&kinesis(&[(n, "b", "b")])).await;
+        assert_eq!(world.calls(), ["b", "a1"]);
+        // Not before its time, whoever comes.
+        world.invoke(&kinesis(&[(n + 1, "c", "c")])).await;
+        assert_eq!(world.calls(), ["c"]);
+        let decision = world.lane("a").await.and_then(|lane| lane.decision);
+        assert!(decision.is_some_and(|decision| decision.lease.is_none()));
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+    }
+    world.invoke(&kinesis(&[(31, "b", "b")])).await;
+    assert_eq!(world.calls(), ["b", "a1"]);
+    let parked = world.lane("a").await.expect("stands");
+    let (state, head, attempts) = (parked.state, parked.head, parked.attempts);
+    assert_eq!((state, head, attempts), (LaneState::Parked, position(1), 3));
+    assert_eq!(parked.decision, None, "it is for an operator again");
+    assert_eq!(parked.first_error, "later");
+    world.decide(Verb::Release).await;
+    world.invoke(&kinesis(&[(32, "b", "b")])).await;
+    assert_eq!(world.calls(), ["b", "a1", "a2"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn g6_two_instances_append_each_record_once() {
     let world = World::new().then(Then::Park);
@@ -154,7 +188,7 @@ async fn g1_two_instances_run_a_released_chain_once() {
     assert_eq!(named(&two.expect("starts")), Vec::<Value>::new());
     // Who cannot act on what it has seen decided does not wait for it.
     let took = began.elapsed();
-    assert!(took < std::time::Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
     let ran = |calls: &[String]| -> Vec<String> {
         let of_a = calls.iter().filter(|call| call.starts_with('a'));
         of_a.cloned().collect()
@@ -186,7 +220,7 @@ async fn g1_a_decided_head_is_run_by_whoever_it_is_delivered_to() {
     ] {
         let began = tokio::time::Instant::now();
         assert_eq!(world.invoke(&of_b).await, Vec::<Value>::new());
-        assert!(began.elapsed() < std::time::Duration::from_secs(10));
+        assert!(began.elapsed() < Duration::from_secs(10));
     }
     assert_eq!(world.calls(), ["b1", "b2", "b4", "b6"]);
     assert_eq!(world.invoke(&of_a).await, Vec::<Value>::new());

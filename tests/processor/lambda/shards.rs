@@ -161,6 +161,33 @@ async fn g7_a_copy_that_is_tried_again_is_not_lost_with_who_tries_it() {
     assert_eq!(of_a(world.calls()), Vec::<String>::new());
 }
 
+/// Each invocation has the time for one try of a head from its copy: together they use it up.
+#[tokio::test(start_paused = true)]
+async fn g3_tries_of_a_copy_add_up_over_invocations() {
+    let mut world = World::new();
+    world.settings.failure.backoff_max = Duration::from_secs(3_600);
+    world.says("a1", &[Say::Reject, Say::Later, Say::Later, Say::Later]);
+    world.invoke(&kinesis(&[(1, "a", "a1")])).await;
+    let child = kinesis_of(CHILD, &[(11, "a", "a2"), (12, "b", "b1")]);
+    world.decide(Verb::Retry).await;
+    world.calls();
+    for _ in 0..3 {
+        assert_eq!(world.invoke(&child).await, [sequence(11)]);
+        assert_eq!(of_a(world.calls()), ["a1"]);
+        // Not before its time, whoever comes.
+        assert_eq!(world.invoke(&child).await, [sequence(11)]);
+        assert_eq!(of_a(world.calls()), Vec::<String>::new());
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+    }
+    let stands = world.lane("a").await.expect("stands");
+    let (state, attempts) = (stands.state, stands.attempts);
+    assert_eq!((state, attempts), (LaneState::Stopped, 3));
+    assert_eq!(stands.decision, None, "it is for an operator again");
+    world.decide(Verb::Retry).await;
+    assert_eq!(world.invoke(&child).await, Vec::<Value>::new());
+    assert_eq!(of_a(world.calls()), ["a1", "a2"]);
+}
+
 /// A head that ends whoever runs it: an operator can say so.
 #[tokio::test(start_paused = true)]
 async fn what_a_dead_invocation_has_taken_is_decided_anew() {

@@ -229,6 +229,7 @@ impl World {
             at: Since(self.since).wall_millis(),
             taken: false,
             lease: None,
+            tried: None,
         };
         let decided = self.store.decide(&partition, &item.lane, item.rev, &note);
         decided.await.expect("decided");

@@ -56,6 +56,7 @@ pub(super) fn decide(shared: &Arc<Shared>, all: bool) {
             at: i64::try_from(now().as_millis()).expect("short"),
             taken: false,
             lease: None,
+            tried: None,
         };
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
