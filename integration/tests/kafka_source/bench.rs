@@ -13,7 +13,8 @@ use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{File, OpenOptions},
-    io::Write as _,
+    io::{self, Read as _, Write as _},
+    net::TcpStream,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -367,4 +368,14 @@ pub(crate) fn stop(mut member: Running) -> Ended {
     let ended = member.wait().unwrap();
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     ended
+}
+
+/// What a member says on this page: its log names the address.
+pub(crate) fn page(errors: &str, path: &str) -> io::Result<String> {
+    let address = { errors.split_whitespace() }.find_map(|word| word.strip_prefix("address="));
+    let mut page = TcpStream::connect(address.unwrap())?;
+    page.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    page.read_to_string(&mut answer)?;
+    Ok(answer)
 }

@@ -5,6 +5,7 @@
     reason = "a test fails loudly, and tells its figures"
 )]
 
+mod added;
 mod bench;
 mod examples;
 mod gaps;

@@ -4,7 +4,7 @@ use crate::bench::{Bench, echo, stop};
 use lanekeeper_integration::kafka::Kafka;
 use lanekeeper_integration::scene::eventually;
 
-fn stopped_lanes(bench: &Bench) -> Vec<serde_json::Value> {
+pub(crate) fn stopped_lanes(bench: &Bench) -> Vec<serde_json::Value> {
     let list = bench.scene.run(&["lanes", "list", "--json"]).unwrap();
     let lanes = list.json().unwrap()["lanes"].take();
     lanes.as_array().unwrap().clone()
@@ -82,48 +82,6 @@ fn a_member_goes_on_by_itself_from_where_an_operator_rewinds_it_to() {
     bench.wait_for_the_group();
     stop(member);
     bench.audit(&["history.jsonl"]);
-}
-
-#[test]
-fn g1_a_partition_that_is_added_waits_while_a_lane_of_its_topic_stands() {
-    let mut bench = Bench::new(2, "\"--closed\", \"a3\"");
-    bench.request(100, 10, 0);
-    let quick = "sources.orders.properties.\"topic.metadata.refresh.interval.ms\"=1000";
-    let args = ["run", "--history", "history", "--set", quick];
-    let member = bench.scene.start(&args).unwrap();
-    bench.wait_for(90);
-    eventually("the stop", || Ok(stopped_lanes(&bench).len() == 1)).unwrap();
-    bench.kafka.grow_topic(&bench.topic, 3).unwrap();
-    let added = format!("orders/{}/2", bench.topic);
-    let named = || {
-        let status = bench.scene.run(&["status"])?;
-        Ok(status
-            .output
-            .contains(&format!("{added}: the partition is new")))
-    };
-    eventually("the new partition in `status`", named).unwrap();
-    // Keys move with the number of partitions, among them perhaps the one that stands.
-    bench.request(200, 20, 0);
-    let claimed = |bench: &Bench| {
-        let list = bench.scene.run(&["checkpoint", "list", "--json"]).unwrap();
-        list.output.contains(&format!("{}/2", bench.topic))
-    };
-    std::thread::sleep(std::time::Duration::from_secs(5));
-    assert!(!claimed(&bench), "it began while a lane stood");
-    bench.scene.write("mended", "").unwrap();
-    let retry = ["lanes", "retry", "--key", "a3", "--why", "mended", "--wait"];
-    let retried = bench.scene.run(&retry).unwrap();
-    assert_eq!(retried.code, Some(0), "{retried:#?}");
-    bench.wait_for(300);
-    bench.wait_for_the_group();
-    assert!(claimed(&bench));
-    stop(member);
-    assert_eq!(
-        bench.check(),
-        0,
-        "each account in its order, over both partitions"
-    );
-    bench.audit(&["history"]);
 }
 
 #[test]

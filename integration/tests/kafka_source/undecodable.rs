@@ -1,17 +1,11 @@
 //! Batches of records in the log that cannot be decoded: their partition stands, and says why.
 
-use crate::bench::{Bench, echo, stop};
+use crate::bench::{Bench, echo, page, stop};
 use lanekeeper_integration::{
     kafka::{Kafka, Setup},
     scene::eventually,
 };
-use std::{
-    collections::BTreeSet,
-    fs,
-    io::{self, Read as _, Write as _},
-    net::TcpStream,
-    path::PathBuf,
-};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 /// Where the format's number stands in a batch, from its beginning.
 const MAGIC_AT: usize = 16;
@@ -70,16 +64,6 @@ fn values(numbers: &[&str]) -> BTreeSet<String> {
         .collect()
 }
 
-/// What the member's page says, as it names its address in its log.
-fn health(errors: &str) -> io::Result<String> {
-    let address = { errors.split_whitespace() }.find_map(|word| word.strip_prefix("address="));
-    let mut page = TcpStream::connect(address.unwrap())?;
-    page.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
-    let mut answer = String::new();
-    page.read_to_string(&mut answer)?;
-    Ok(answer)
-}
-
 #[test]
 fn g7_a_batch_that_cannot_be_decoded_is_not_left_out_and_its_partition_stands_alone() {
     let kafka = Kafka::own(&Setup::default()).unwrap();
@@ -116,10 +100,10 @@ fn g7_a_batch_that_cannot_be_decoded_is_not_left_out_and_its_partition_stands_al
         page.contains(&format!("orders/{}/{partition} stands", bench.topic))
     };
     eventually("both to be named", || {
-        let page = health(&member.errors()?)?;
-        assert!(page.starts_with("HTTP/1.0 200"), "{page}");
-        assert!(!named(&page, 2), "{page}");
-        Ok(named(&page, 0) && named(&page, 1))
+        let said = page(&member.errors()?, "/healthz")?;
+        assert!(said.starts_with("HTTP/1.0 200"), "{said}");
+        assert!(!named(&said, 2), "{said}");
+        Ok(named(&said, 0) && named(&said, 1))
     })
     .unwrap();
     // Fetched again a few times by then: neither is anything left out nor is it said again.
@@ -136,8 +120,8 @@ fn g7_a_batch_that_cannot_be_decoded_is_not_left_out_and_its_partition_stands_al
     eventually("what comes behind", || Ok(seen() == values(&after))).unwrap();
     bench.wait_for_the_group();
     eventually("nothing to be said any more", || {
-        let page = health(&member.errors()?)?;
-        Ok(![0, 1, 2].iter().any(|n| named(&page, *n)))
+        let said = page(&member.errors()?, "/healthz")?;
+        Ok(![0, 1, 2].iter().any(|n| named(&said, *n)))
     })
     .unwrap();
     let ended = stop(member);
