@@ -1,5 +1,5 @@
 //! How fast an invocation's payload becomes records, beside `aws_lambda_events`, whose structs own every
-//! text and whose payloads are decoded by `base64`:
+//! text and whose payloads are decoded by `base64`; and what a whole invocation costs:
 //! `cargo bench --no-default-features --features lambda --bench lambda -- [ROUNDS]`, 200 by default: the
 //! median round of each case, and the fastest.
 #![expect(clippy::print_stdout, reason = "figures are what this program is for")]
@@ -8,6 +8,9 @@
     clippy::panic,
     reason = "a benchmark that fails may say so loudly"
 )]
+
+#[path = "lambda/invocation.rs"]
+mod invocation;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lanekeeper::{
@@ -52,6 +55,7 @@ fn main() {
         println!("{name}, {} bytes of JSON", payload.len());
         compare(&payload, 1000, rounds);
     }
+    invocation::all(rounds);
 }
 
 /// Payload to delivery, to records, and the answer when one in a hundred is unfinished.
