@@ -1,8 +1,10 @@
-//! `cargo integration bench`: benchmarks that need servers, with servers as in production.
+//! `cargo integration bench`: benchmarks that need servers, with servers as in production. This is that of
+//! Kafka.
 
 mod cases;
 #[cfg(test)]
 mod harness;
+pub mod lambda;
 mod options;
 mod programs;
 mod reader;

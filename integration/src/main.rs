@@ -26,6 +26,7 @@ Usage: cargo integration COMMAND
                 to the table fails [default: 10 minutes, another seed each time, dynamodb, 3 brokers]
   bench kafka [ARGS]  a topic read by a worker, by rdkafka's bare poll loop and by other consumers, in
                 turns; `--help` says what there is
+  bench lambda [ARGS]  the artefact of a function, and functions beside one with Powertools for Python
   weather       of these, the DynamoDB store's tests while its network and its table fail
   cost [SECONDS]  what the DynamoDB store consumes and costs, busy and idle, each for so long
                 [default: 60]
@@ -49,7 +50,8 @@ fn main() -> ExitCode {
         (Some("test"), args) => test(args),
         (Some("chaos"), args) => chaos(args),
         (Some("bench"), [what, args @ ..]) if what == "kafka" => bench(args),
-        (Some("bench"), _) => usage("`bench` takes `kafka`, and then what the benchmark takes"),
+        (Some("bench"), [what, args @ ..]) if what == "lambda" => bench_lambda(args),
+        (Some("bench"), _) => usage("`bench` takes `kafka` or `lambda`, and then what that takes"),
         (Some("weather"), []) => weather(),
         (Some("cost"), []) => cost("60"),
         (Some("cost"), [seconds]) => cost(seconds),
@@ -172,6 +174,24 @@ fn bench(args: &[String]) -> ExitCode {
         Ok(options) => done(benches::kafka(&options).map(|()| "done".to_owned())),
         Err(problem) => {
             complain(&format!("{problem}\n\n{}", benches::USAGE.trim_end()));
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+fn bench_lambda(args: &[String]) -> ExitCode {
+    if let [help] = args
+        && ["help", "-h", "--help"].contains(&help.as_str())
+    {
+        return say(benches::lambda::USAGE.trim_end());
+    }
+    match benches::lambda::Options::from_args(args) {
+        Ok(options) => done(benches::lambda::run(&options).map(|()| "done".to_owned())),
+        Err(problem) => {
+            complain(&format!(
+                "{problem}\n\n{}",
+                benches::lambda::USAGE.trim_end()
+            ));
             ExitCode::from(EXIT_USAGE)
         }
     }

@@ -154,18 +154,18 @@ fn own() -> io::Result<PathBuf> {
     executable.ok_or_else(|| io::Error::other("cargo names no program of `benches/kafka.rs`"))
 }
 
-fn cargo() -> Command {
+pub(super) fn cargo() -> Command {
     let mut command = crate::cargo::cargo();
     command.current_dir(root());
     command
 }
 
-fn root() -> &'static Path {
+pub(super) fn root() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here)
 }
 
-fn sources(peer: &str) -> PathBuf {
+pub(super) fn sources(peer: &str) -> PathBuf {
     root().join("integration").join("peers").join(peer)
 }
 

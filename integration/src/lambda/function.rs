@@ -174,6 +174,18 @@ impl Function {
         self
     }
 
+    /// On the first core alone, by `taskset`; nothing for a closure. To be said after [`Function::args`].
+    pub fn on_one_core(mut self) -> Self {
+        if let Code::Program { path, args } = &mut self.settings.code {
+            let program = std::mem::replace(path, "taskset".into());
+            let own = std::mem::take(args);
+            args.extend(["-c", "0"].map(str::to_owned));
+            args.push(program.to_string_lossy().into_owned());
+            args.extend(own);
+        }
+        self
+    }
+
     /// With this variable. It has nothing of the tests' own environment but `PATH`.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         let variable = (name.to_owned(), value.to_owned());
