@@ -12,6 +12,7 @@ pub mod kafka;
 pub mod kinesis;
 pub mod lambda;
 pub mod proxy;
+mod python;
 pub mod scene;
 mod server;
 pub mod sqs;

@@ -1,7 +1,10 @@
 //! One process of the emulator.
 
-use super::{other, package::Package, probe};
-use crate::server::{Folder, Life, end, spawn as spawn_server};
+use super::{other, probe};
+use crate::{
+    python::Package,
+    server::{Folder, Life, end, spawn as spawn_server},
+};
 use std::{
     env,
     fs::{self, File},
@@ -197,11 +200,11 @@ fn wait_until_it_answers(child: &mut Child, service: Service, endpoint: &str) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scene::eventually;
+    use crate::{emulator::package::MINISTACK, scene::eventually};
     use std::net::TcpStream;
 
     fn server() -> Server {
-        Server::start(&Package::find_or_fetch().unwrap(), DYNAMODB).unwrap()
+        Server::start(&MINISTACK.find_or_fetch().unwrap(), DYNAMODB).unwrap()
     }
 
     fn accepts(endpoint: &str) -> bool {
