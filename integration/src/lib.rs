@@ -18,4 +18,5 @@ mod server;
 pub mod sqs;
 pub mod suite;
 pub mod tables;
+pub mod templates;
 mod weather;

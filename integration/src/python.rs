@@ -151,21 +151,22 @@ fn other(text: String) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emulator::package::MINISTACK;
+    use crate::{emulator::package::MINISTACK, templates::CFN_LINT};
 
     #[test]
     fn everything_is_pinned_and_hashed() {
-        let program = &MINISTACK;
-        let version = program.version();
-        assert_eq!(version.split('.').count(), 3, "{}", program.package);
-        let mut packages = 0;
-        let joined = program.requirements.replace("\\\n", " ");
-        for line in joined.lines().filter(|line| !line.starts_with('#')) {
-            packages += 1;
-            assert!(line.contains("=="), "no version: {line}");
-            assert!(line.contains("--hash=sha256:"), "no hash: {line}");
+        for program in [&MINISTACK, &CFN_LINT] {
+            let version = program.version();
+            assert_eq!(version.split('.').count(), 3, "{}", program.package);
+            let mut packages = 0;
+            let joined = program.requirements.replace("\\\n", " ");
+            for line in joined.lines().filter(|line| !line.starts_with('#')) {
+                packages += 1;
+                assert!(line.contains("=="), "no version: {line}");
+                assert!(line.contains("--hash=sha256:"), "no hash: {line}");
+            }
+            assert!(packages > 10, "{}: {packages}", program.package);
         }
-        assert!(packages > 10, "{}: {packages}", program.package);
     }
 
     #[test]

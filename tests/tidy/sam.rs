@@ -1,6 +1,6 @@
 //! The templates of `deploy/sam/` agree with the code and with themselves: the environment of each function
 //! is a configuration, read by the real parser, and its numbers are those of function, mapping, source and
-//! alarms.
+//! alarms. What AWS's tools make of them is held by `integration/tests/templates.rs`.
 
 #![expect(
     clippy::unwrap_used,
