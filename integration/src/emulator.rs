@@ -7,8 +7,8 @@ pub(crate) mod server;
 
 pub use detached::{down, up};
 
-use crate::server::variable;
-use package::Package;
+use crate::{python::Package, server::variable};
+use package::MINISTACK;
 use server::{DYNAMODB, Server};
 use std::{
     io::{self, Write as _},
@@ -35,7 +35,7 @@ static OWN: Mutex<Weak<Server>> = Mutex::new(Weak::new());
 /// # Errors
 /// When something is missing or there is no network; the message says what to do.
 pub fn fetch() -> io::Result<PathBuf> {
-    Ok(Package::find_or_fetch()?.into_folder())
+    Ok(MINISTACK.find_or_fetch()?.into_folder())
 }
 
 /// A DynamoDB for tests. Dropped, it ends the emulator, if it was the last to use one that this process
@@ -94,7 +94,7 @@ impl Dynamodb {
     }
 
     fn emulator() -> io::Result<Self> {
-        let name = format!("the emulator ministack {}", package::version());
+        let name = format!("the emulator ministack {}", MINISTACK.version());
         if let Some(endpoint) = detached::endpoint()? {
             return Ok(Self {
                 endpoint,
@@ -192,7 +192,8 @@ pub(crate) fn package_once() -> io::Result<Package> {
     if let Some(refusal) = REFUSAL.get() {
         return Err(other(refusal.as_str()));
     }
-    Package::find_or_fetch().inspect_err(|error| REFUSAL.set(error.to_string()).unwrap_or_default())
+    let package = MINISTACK.find_or_fetch();
+    package.inspect_err(|error| REFUSAL.set(error.to_string()).unwrap_or_default())
 }
 
 fn other(text: impl Into<String>) -> io::Error {

@@ -2,7 +2,8 @@
 
 use crate::{
     emulator::{
-        package, package_once,
+        package::MINISTACK,
+        package_once,
         server::{SQS, Server},
     },
     json_api::JsonApi,
@@ -67,7 +68,7 @@ impl Sqs {
 
     /// What it is, for figures.
     pub fn name() -> String {
-        format!("the emulator ministack {}", package::version())
+        format!("the emulator ministack {}", MINISTACK.version())
     }
 
     /// A new standard queue that hides a received message for so long, in whole seconds.

@@ -191,3 +191,12 @@ fn guarantees_are_found_by_their_tests() {
     };
     assert_eq!(guarantees_tested(&file), BTreeSet::from([1, 3, 10]));
 }
+
+#[test]
+fn the_example_of_a_function_is_the_one_that_compiles() {
+    let text = file("examples/lambda_kinesis.rs").unwrap().text;
+    let (_, code) = text.split_once("\n\n").unwrap();
+    assert!(code.starts_with("use ") && code.lines().count() > 20);
+    let document = file("docs/lambda.md").unwrap().text;
+    assert!(document.contains(&format!("```rust\n{code}```\n")));
+}

@@ -9,6 +9,9 @@ mod documents;
 mod layers;
 mod licences;
 mod policies;
+// What the functions are configured with is in no smaller build.
+#[cfg(all(feature = "dynamodb", feature = "lambda"))]
+mod sam;
 mod tree;
 
 use std::path::Path;

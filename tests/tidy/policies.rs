@@ -12,8 +12,12 @@ use crate::{
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
+use yaml_rust2::{Yaml, YamlLoader};
 
 type Actions = BTreeSet<String>;
+
+/// A statement's name and its actions.
+type Statement = (&'static str, &'static [&'static str]);
 
 /// Client methods, with the IAM action that each needs. A transaction is none: its items need theirs.
 const OPERATIONS: [(&str, Option<&str>); 13] = [
@@ -45,6 +49,76 @@ const ITEMS: [(&str, &str); 4] = [
 
 /// Whose calls no worker makes: setting up, looking, trying; and the user's own tables.
 const NOT_A_WORKER_S: [&str; 5] = ["admin.rs", "check.rs", "native.rs", "probe.rs", "table.rs"];
+
+/// What a function's role allows beside the store's calls, by statement: its log's, and what its mapping
+/// does in its name, as AWS documents it for each source (`AWSLambdaKinesisExecutionRole`,
+/// `AWSLambdaSQSQueueExecutionRole`, `AWSLambdaMSKExecutionRole`, the last with what IAM authentication
+/// asks for), without what lists all streams, makes log groups, or serves enhanced fan-out.
+const STATEMENTS: [(&str, &[Statement]); 3] = [
+    (
+        "kinesis",
+        &[
+            (
+                "MappingReads",
+                &[
+                    "kinesis:DescribeStream",
+                    "kinesis:DescribeStreamSummary",
+                    "kinesis:GetRecords",
+                    "kinesis:GetShardIterator",
+                    "kinesis:ListShards",
+                ],
+            ),
+            ("MappingTellsWhatItGaveUp", &["sqs:SendMessage"]),
+        ],
+    ),
+    (
+        "sqs-fifo",
+        &[(
+            "MappingReads",
+            &[
+                "sqs:DeleteMessage",
+                "sqs:GetQueueAttributes",
+                "sqs:ReceiveMessage",
+            ],
+        )],
+    ),
+    (
+        "kafka",
+        &[
+            (
+                "MappingFindsTheCluster",
+                &["kafka:DescribeClusterV2", "kafka:GetBootstrapBrokers"],
+            ),
+            (
+                "MappingReads",
+                &[
+                    "kafka-cluster:AlterGroup",
+                    "kafka-cluster:Connect",
+                    "kafka-cluster:DescribeClusterDynamicConfiguration",
+                    "kafka-cluster:DescribeGroup",
+                    "kafka-cluster:DescribeTopic",
+                    "kafka-cluster:ReadData",
+                ],
+            ),
+            (
+                "MappingConnects",
+                &[
+                    "ec2:CreateNetworkInterface",
+                    "ec2:DeleteNetworkInterface",
+                    "ec2:DescribeNetworkInterfaces",
+                    "ec2:DescribeSecurityGroups",
+                    "ec2:DescribeSubnets",
+                    "ec2:DescribeVpcs",
+                ],
+            ),
+        ],
+    ),
+];
+
+const LOGS: Statement = (
+    "FunctionLogs",
+    &["logs:CreateLogStream", "logs:PutLogEvents"],
+);
 
 fn action(name: &str) -> String {
     format!("dynamodb:{name}")
@@ -202,6 +276,49 @@ fn the_template_has_the_same_policies() {
             .map(action)
             .collect();
         assert_eq!(actions, policy(name), "{resource}");
+    }
+}
+
+/// The statements of a function's role, each with its actions and whether they are of any resource.
+fn statements(template: &str) -> Vec<(String, Actions, bool)> {
+    let text = file(&format!("deploy/sam/{template}.yaml")).unwrap().text;
+    let documents = YamlLoader::load_from_str(&text).unwrap();
+    let policies = &documents[0]["Resources"]["Role"]["Properties"]["Policies"];
+    let [policy] = &policies.as_vec().unwrap()[..] else {
+        panic!("{template}: one policy");
+    };
+    let statements = policy["PolicyDocument"]["Statement"].as_vec().unwrap();
+    let of = |statement: &Yaml| {
+        assert_eq!(statement["Effect"].as_str(), Some("Allow"), "{template}");
+        let actions = statement["Action"].as_vec().unwrap().iter();
+        let actions = actions.map(|action| action.as_str().unwrap().to_owned());
+        let any = statement["Resource"].as_str() == Some("*");
+        (
+            statement["Sid"].as_str().unwrap().to_owned(),
+            actions.collect(),
+            any,
+        )
+    };
+    statements.iter().map(of).collect()
+}
+
+/// Its store is the worker's, with the same calls: partitions are registered and marks written (`PutItem`,
+/// `UpdateItem`, transactions), read (`Query`, `GetItem`) and taken away (`DeleteItem`), chains that have
+/// run deleted (`BatchWriteItem`).
+#[test]
+fn a_function_may_call_what_the_store_calls_and_its_mapping_reads() {
+    for (template, of_mapping) in STATEMENTS {
+        let actions = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let mut wanted = vec![("LanekeeperRuns".to_owned(), policy("worker"))];
+        let others = of_mapping.iter().chain([&LOGS]);
+        wanted.extend(others.map(|(sid, names)| ((*sid).to_owned(), actions(names))));
+        let mut found = Vec::new();
+        for (sid, actions, any) in statements(template) {
+            // EC2 has no resource for what it describes.
+            assert_eq!(any, sid == "MappingConnects", "{template}: {sid}");
+            found.push((sid, actions));
+        }
+        assert_eq!(found, wanted, "{template}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Dynamodb, ENDPOINT, other,
-    package::Package,
+    package::MINISTACK,
     probe,
     server::{self, DYNAMODB},
 };
@@ -34,7 +34,7 @@ pub fn up() -> io::Result<String> {
             directions(&state)
         ));
     }
-    let package = Package::find_or_fetch()?;
+    let package = MINISTACK.find_or_fetch()?;
     let (child, endpoint) = server::start(&package, DYNAMODB, &EMULATOR.folder()?, Life::Alone)?;
     let state = EMULATOR.remember(&child, endpoint)?;
     Ok(format!(

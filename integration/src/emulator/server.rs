@@ -1,7 +1,10 @@
 //! One process of the emulator.
 
-use super::{other, package::Package, probe};
-use crate::server::{Folder, Life, end, spawn as spawn_server};
+use super::{other, probe};
+use crate::{
+    python::Package,
+    server::{Folder, Life, end, spawn as spawn_server},
+};
 use std::{
     env,
     fs::{self, File},
@@ -26,6 +29,8 @@ const LAUNCH: &str = include_str!("launch.py");
 pub(crate) struct Service {
     /// As it is called in settings and folders.
     pub(crate) name: &'static str,
+    /// Which of the emulator's services it has, separated by commas.
+    pub(crate) services: &'static str,
     /// For people.
     pub(crate) what: &'static str,
     /// An operation that any client may ask for at any time.
@@ -34,14 +39,25 @@ pub(crate) struct Service {
 
 pub(crate) const DYNAMODB: Service = Service {
     name: "dynamodb",
+    services: "dynamodb",
     what: "emulator of DynamoDB",
     question: "DynamoDB_20120810.ListTables",
 };
 
 pub(crate) const SQS: Service = Service {
     name: "sqs",
+    services: "sqs",
     what: "emulator of SQS",
     question: "AmazonSQS.ListQueues",
+};
+
+/// What makes stacks, and what tells of the functions in them. Whatever else a stack holds is made all the
+/// same.
+pub(crate) const CLOUDFORMATION: Service = Service {
+    name: "cloudformation",
+    services: "cloudformation,dynamodb,lambda",
+    what: "emulator of CloudFormation",
+    question: "DynamoDB_20120810.ListTables",
 };
 
 /// An emulator that this process has started. Dropped, it is killed with all that it started; its
@@ -148,7 +164,7 @@ fn spawn(
         .env("TMPDIR", folder)
         .env("BIND_HOST", "127.0.0.1")
         .env("GATEWAY_PORT", port.to_string())
-        .env("SERVICES", service.name)
+        .env("SERVICES", service.services)
         .env("PERSIST_STATE", "0")
         .env("STATE_DIR", folder)
         .env("LOG_LEVEL", "WARNING")
@@ -197,11 +213,11 @@ fn wait_until_it_answers(child: &mut Child, service: Service, endpoint: &str) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scene::eventually;
+    use crate::{emulator::package::MINISTACK, scene::eventually};
     use std::net::TcpStream;
 
     fn server() -> Server {
-        Server::start(&Package::find_or_fetch().unwrap(), DYNAMODB).unwrap()
+        Server::start(&MINISTACK.find_or_fetch().unwrap(), DYNAMODB).unwrap()
     }
 
     fn accepts(endpoint: &str) -> bool {

@@ -11,6 +11,7 @@ mod aggregate;
 mod chaos;
 mod deadline;
 mod ends;
+mod examples;
 mod faults;
 mod golden;
 mod instances;

@@ -4,7 +4,7 @@ use crate::target::{Say, Target};
 use lanekeeper_integration::{
     lambda::{Delivery, Function, MessageQueue as _, Queue, Stream},
     proxy::{Faults, Proxy},
-    scene::{Ended, Scene, binary},
+    scene::{Ended, Scene, binary, example},
     tables::Tables,
 };
 use serde_json::Value;
@@ -100,17 +100,31 @@ impl World {
         self.function_within(&self.tables.through(proxy))
     }
 
+    /// An example in Rust, configured likewise: its handler is its own.
+    pub(crate) fn example(&self, name: &str) -> Function {
+        let function = Function::new(example(name).unwrap());
+        let is_its_own = |name: &str| name.starts_with("handler.");
+        self.configured(function, &self.tables.dynamodb().environment(), is_its_own)
+    }
+
     fn function_within(&self, environment: &[(&'static str, String)]) -> Function {
-        let function = Function::new(binary().unwrap())
-            .args(["lambda"])
-            .envs(environment)
-            .timeout(Duration::from_secs(10));
-        self.settings
-            .iter()
-            .fold(function, |function, (name, value)| {
-                let name = name.replace('.', "__").to_uppercase();
-                function.env(&format!("LANEKEEPER__{name}"), value)
-            })
+        let function = Function::new(binary().unwrap()).args(["lambda"]);
+        self.configured(function, environment, |_| false)
+    }
+
+    /// With an environment and all settings but these.
+    fn configured(
+        &self,
+        function: Function,
+        environment: &[(&'static str, String)],
+        but: impl Fn(&str) -> bool,
+    ) -> Function {
+        let function = function.envs(environment).timeout(Duration::from_secs(10));
+        let settings = self.settings.iter().filter(|(name, _)| !but(name));
+        settings.fold(function, |function, (name, value)| {
+            let name = name.replace('.', "__").to_uppercase();
+            function.env(&format!("LANEKEEPER__{name}"), value)
+        })
     }
 
     pub(crate) fn proxy(&self, faults: Faults) -> Proxy {
