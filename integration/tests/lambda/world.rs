@@ -8,7 +8,7 @@ use lanekeeper_integration::{
     tables::Tables,
 };
 use serde_json::Value;
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, env, time::Duration};
 
 /// What all functions of these tests are told, as TOML, unless a test says otherwise.
 const SETTINGS: [(&str, &str); 12] = [
@@ -108,7 +108,10 @@ impl World {
     }
 
     fn function_within(&self, environment: &[(&'static str, String)]) -> Function {
-        let function = Function::new(binary().unwrap()).args(["lambda"]);
+        let function = match env::var_os("LANEKEEPER_TEST_FUNCTION") {
+            Some(artefact) => Function::new(artefact),
+            None => Function::new(binary().unwrap()).args(["lambda"]),
+        };
         self.configured(function, environment, |_| false)
     }
 
