@@ -6,11 +6,14 @@ use crate::{
     lambda::holder::Invocation,
     position::Position,
     processor::CAREFUL_FROM,
-    record::{LaneKey, Record},
+    record::{Assignment, LaneKey, Record},
     store::{Claimed, Failed, LaneItem, LaneState, Lease, Mark, Verb},
 };
 use partitions::Resume;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Whether a record that is not in a lane's chain has no place in it either: its producer sends one key to
 /// several shards at once. Until the chain has run, it waits, and so does what follows it in its shard.
@@ -198,7 +201,7 @@ impl Standing {
             } else if let Some(decision) = item.decision.as_ref().filter(|_| !delivered) {
                 // Its head may be on its way to somebody else, unless records behind it are here.
                 let is_skipped = decision.verb == Verb::Skip;
-                if follows && (item.record.is_some() || is_skipped) {
+                if follows && (is_skipped || self.can_be_read(&item)) {
                     let head = Head {
                         lane: lane.clone(),
                         partition: of.map(Box::from),
@@ -214,6 +217,27 @@ impl Standing {
             && *first < self.mark.first
         {
             self.mark.first = first.clone();
+        }
+    }
+
+    /// Whether a stopped head can be run from its copy. One that a later version wrote stands until such a
+    /// version comes, or it is skipped: what cannot be read would count as gone.
+    fn can_be_read(&self, item: &LaneItem) -> bool {
+        let Some(copy) = &item.record else {
+            return false;
+        };
+        let assignment = Arc::new(Assignment {
+            name: self.batch.partition.clone(),
+            epoch: 0,
+            generation: self.mark.generation,
+        });
+        match Record::from_stored(&assignment, item.head.clone(), copy) {
+            Ok(_) => true,
+            Err(error) => {
+                let partition = &self.batch.partition;
+                tracing::error!(%partition, lane = %item.lane, %error, "the copy of the stopped head cannot be read: its lane stands; run the version that has stopped it, or skip its head");
+                false
+            }
         }
     }
 

@@ -1,10 +1,14 @@
 //! Keys whose records go on in another shard: lanes are those of the source.
 
 use super::world::{SHARD, Say, World, kinesis, kinesis_of, position, sequence};
-use lanekeeper::store::{LaneState, Verb};
+use lanekeeper::{
+    checkpoint::Checkpoint,
+    store::{Commit, Fence, LaneChange, LaneItem, LaneState, Mark, Store as _, Verb, WorkerId},
+};
 use partitions::{Stops, Then};
 use serde_json::Value;
 use std::time::Duration;
+use uuid::Uuid;
 
 const CHILD: &str = "shardId-000000000011";
 
@@ -186,6 +190,61 @@ async fn g3_tries_of_a_copy_add_up_over_invocations() {
     world.decide(Verb::Retry).await;
     assert_eq!(world.invoke(&child).await, Vec::<Value>::new());
     assert_eq!(of_a(world.calls()), ["a1", "a2"]);
+}
+
+/// Another version has written the copy: nobody takes its record for one that is gone.
+#[tokio::test(start_paused = true)]
+async fn g7_a_copy_that_cannot_be_read_stands_until_it_is_skipped() {
+    let world = World::new();
+    world.says("a1", &[Say::Reject]);
+    world.invoke(&kinesis(&[(1, "a", "a1")])).await;
+    let item = world.lane("a").await.expect("stands");
+    let mut copy = item.record.clone().expect("a copy");
+    copy[0] = 99;
+    let place = position(99);
+    let change = LaneChange {
+        lane: item.lane.clone(),
+        expected: Some((item.rev, item.tail.clone())),
+        item: Some(LaneItem {
+            record: Some(copy),
+            ..item
+        }),
+        append: Vec::new(),
+        passed: None,
+    };
+    let fence = Fence {
+        worker: WorkerId(Uuid::from_u128(1)),
+        epoch: 1,
+    };
+    let commit = Commit {
+        partition: world.partition(),
+        fence,
+        number: 1,
+        content: [1; 16],
+        checkpoint: Checkpoint::default(),
+        lanes: vec![change],
+        effects: Vec::new(),
+        keep: false,
+        settled_in: false,
+        mark: Some(Mark::begun("newer", (place.clone(), place), 0)),
+        failed: Vec::new(),
+        lanes_at: Some(world.lanes_at()),
+    };
+    assert!(world.store.commit(&[commit]).await[0].is_ok());
+    world.calls();
+    world.decide(Verb::Retry).await;
+    let child = kinesis_of(CHILD, &[(11, "a", "a2"), (12, "b", "b1")]);
+    for _ in 0..2 {
+        assert_eq!(world.invoke(&child).await, [sequence(11)]);
+        let stands = world.lane("a").await.expect("stands");
+        assert_eq!(
+            (stands.state, stands.head),
+            (LaneState::Stopped, position(1))
+        );
+    }
+    world.decide(Verb::Skip).await;
+    assert_eq!(world.invoke(&child).await, Vec::<Value>::new());
+    assert_eq!(of_a(world.calls()), ["a2"]);
 }
 
 /// A head that ends whoever runs it: an operator can say so.
