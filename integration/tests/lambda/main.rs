@@ -21,4 +21,5 @@ mod refusals;
 mod shards;
 mod sizes;
 mod target;
+mod tells;
 mod world;
