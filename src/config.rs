@@ -215,6 +215,9 @@ pub struct LambdaConfig {
     /// `retention`: how long a source of the function keeps a record, and may deliver it again. What is
     /// done is remembered a day longer. Default 7 days.
     pub retention: Duration,
+    /// `metrics`: each invocation prints a line on standard output of which CloudWatch makes metrics. Default
+    /// `true`.
+    pub metrics: bool,
 }
 
 impl Default for FailureConfig {
@@ -262,6 +265,7 @@ impl Default for LambdaConfig {
             margin: Duration::from_millis(500),
             parallelization_factor: None,
             retention: Duration::from_secs(7 * 24 * 60 * 60),
+            metrics: true,
         }
     }
 }

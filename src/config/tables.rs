@@ -274,6 +274,7 @@ fn lambda(mut section: Section<'_>) -> LambdaConfig {
             default.retention,
             read::duration(check::RETENTION),
         ),
+        metrics: section.get("metrics", default.metrics, read::flag),
     };
     section.finish("");
     lambda

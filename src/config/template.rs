@@ -4,7 +4,7 @@
 pub const TEMPLATE: &str = include_str!("template.toml");
 
 /// Every key, by its full name; `NAME` stands for a source's name.
-pub const KEYS: [&str; 53] = [
+pub const KEYS: [&str; 54] = [
     "app",
     "cap",
     "memory",
@@ -57,5 +57,6 @@ pub const KEYS: [&str; 53] = [
     "lambda.margin",
     "lambda.parallelization_factor",
     "lambda.retention",
+    "lambda.metrics",
     "metrics.listen",
 ];

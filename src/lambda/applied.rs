@@ -1,9 +1,12 @@
 //! What other invocations have done or decided meanwhile, before a record leaves this one: what is done is
 //! answered without a call, and a letter goes only where this invocation's verdict stands.
 
-use super::marks::Marked;
+use super::{
+    figures::{Begun, UnderWay},
+    marks::Marked,
+};
 use crate::{
-    handler::{Answer, DeadLetter, PublishError, Target},
+    handler::{Answer, DeadLetter, FailureKind, PublishError, Target},
     position::Position,
     record::{PartitionName, Record, Run},
 };
@@ -46,17 +49,33 @@ impl Applied {
 pub(super) struct Unapplied {
     pub(super) target: Arc<dyn Target>,
     pub(super) applied: Arc<Applied>,
+    /// Which records were tried in vain.
+    pub(super) begun: Arc<Begun>,
+}
+
+impl Unapplied {
+    /// One try, of which it is known afterwards whether it began.
+    fn tried(&self, run: Run) -> BoxFuture<'static, Answer> {
+        let (target, begun) = (Arc::clone(&self.target), Arc::clone(&self.begun));
+        Box::pin(async move {
+            let under_way = UnderWay::new(begun, run.clone());
+            let answer = target.try_run(run).await;
+            let failure = answer.failure.as_ref();
+            let has_failed = failure.is_some_and(|failure| failure.kind != FailureKind::Untried);
+            under_way.ended(answer.done, has_failed);
+            answer
+        })
+    }
 }
 
 impl Target for Unapplied {
     fn try_run(self: Arc<Self>, run: Run) -> BoxFuture<'static, Answer> {
         let records = run.records();
-        let target = Arc::clone(&self.target);
         match self.applied.of(records) {
-            (0, n) if n == records.len() => target.try_run(run),
+            (0, n) if n == records.len() => self.tried(run),
             // What is behind those that are done, or before the next one that is, counts as not tried.
             (0, n) => match Run::new(records.iter().take(n), run.attempt()) {
-                Some(run) => target.try_run(run),
+                Some(run) => self.tried(run),
                 None => Box::pin(async { Answer::all(0) }),
             },
             (applied, _) => Box::pin(async move { Answer::all(applied) }),

@@ -4,6 +4,7 @@ use super::{
     Answer, Delivered, Delivery, EventError, EventKind,
     applied::{Decided, Unapplied},
     batch::BatchSource,
+    figures::{Begun, Figures},
     holder::Invocation,
     marks::Marked,
     standing::Batch,
@@ -101,6 +102,8 @@ pub struct Invoked {
     pub answer: Answer,
     /// What was done; of nothing where nothing began.
     pub report: Option<Report>,
+    /// What it came to.
+    pub figures: Figures,
 }
 
 impl Function {
@@ -140,6 +143,7 @@ impl Function {
             Arc::new(Decided { target, marked }) as Arc<dyn DeadLetter>
         });
         let watch = Arc::new(Watch::new(clock, settings.cap));
+        let begun = Arc::new(Begun::default());
         let processor = Processor::new(Parts {
             worker: invocation.worker,
             settings,
@@ -147,6 +151,7 @@ impl Function {
             target: Arc::new(Unapplied {
                 target: Arc::clone(&self.target),
                 applied: marked.applied(),
+                begun: Arc::clone(&begun),
             }),
             history: Arc::clone(&self.history),
             dead_letter: letters,
@@ -158,10 +163,27 @@ impl Function {
         // Whatever holds it up, there is an answer: what is not durable is unfinished.
         let ended = tokio::time::timeout(left.saturating_sub(self.margin / 4), driven).await;
         let (report, outcome) = ended.ok().unzip();
-        let is_sick = watch.vitals().sick_since.is_some();
-        let went = (report.as_ref(), outcome.as_ref(), is_sick);
-        let answer = self.answer(source, &delivery, &marked, went).await;
-        Ok(Invoked { answer, report })
+        let vitals = watch.vitals();
+        let open = unfinished(source, &delivery, &marked).await;
+        let mut figures = Figures::of_nothing(&delivery);
+        figures.unfinished = open.len() as u64;
+        let is_untried = |(of, at): &&(Arc<str>, Position)| {
+            let name = PartitionName {
+                source: Arc::clone(source),
+                partition: Arc::clone(of),
+            };
+            !begun.has(&name, at)
+        };
+        figures.not_started = open.iter().filter(is_untried).count() as u64;
+        vitals.counts.iter().for_each(|(_, counts)| figures.count(counts));
+        marked.figures(&mut figures).await;
+        let went = (report.as_ref(), outcome.as_ref(), vitals.sick_since.is_some());
+        let answer = self.answer(&delivery, &marked, &open, went).await;
+        Ok(Invoked {
+            answer,
+            report,
+            figures,
+        })
     }
 
     fn settings_within(&self, left: Duration) -> Result<Settings, InvocationError> {
@@ -216,9 +238,9 @@ impl Function {
 
     async fn answer(
         &self,
-        source: &Arc<str>,
         delivery: &Delivery,
         marked: &Marked,
+        open: &Open,
         (report, outcome, is_sick): (Option<&Report>, Option<&Outcome>, bool),
     ) -> Answer {
         if let Some(Outcome::Source(error)) = outcome {
@@ -227,18 +249,7 @@ impl Function {
         if let Some(Outcome::Store(what)) = outcome {
             return Answer::Fail(what.clone());
         }
-        let (mut open, mut claimed) = (BTreeSet::new(), false);
-        for delivered in &delivery.partitions {
-            let name = delivered.full_name(source);
-            claimed |= marked.is_claimed(&name).await;
-            let unfinished = marked.unfinished(&name).await;
-            open.extend(
-                unfinished
-                    .into_iter()
-                    .map(|p| (delivered.name().clone(), p)),
-            );
-        }
-        if !claimed {
+        if !marked.is_any_claimed().await {
             return Answer::Fail(format!(
                 "{} could not be read or written in time: nothing of the batch has started",
                 self.store.describe()
@@ -256,6 +267,19 @@ impl Function {
         };
         delivery.failures(is_open).answer(self.reports_failures)
     }
+}
+
+/// Records of a delivery that are not settled, by their partitions' names within their source.
+type Open = BTreeSet<(Arc<str>, Position)>;
+
+async fn unfinished(source: &Arc<str>, delivery: &Delivery, marked: &Marked) -> Open {
+    let mut open = Open::new();
+    for delivered in &delivery.partitions {
+        let unfinished = marked.unfinished(&delivered.full_name(source)).await;
+        let named = unfinished.into_iter();
+        open.extend(named.map(|position| (Arc::clone(delivered.name()), position)));
+    }
+    open
 }
 
 /// A standard queue promises no order: each of its messages is a lane.

@@ -9,6 +9,7 @@ mod verbs;
 
 use super::{
     applied::Applied,
+    figures::{Figures, Standstill},
     holder::Invocation,
     merge::Merged,
     standing::{Batch, Standing},
@@ -86,12 +87,30 @@ impl Marked {
         }
     }
 
-    /// Whether it is known what is done of the partition.
-    pub(super) async fn is_claimed(&self, partition: &PartitionName) -> bool {
-        match self.parts.get(partition) {
-            Some(part) => part.lock().await.is_claimed(),
-            None => false,
+    /// Whether it is known of any partition what is done.
+    pub(super) async fn is_any_claimed(&self) -> bool {
+        for part in self.parts.values() {
+            if part.lock().await.is_claimed() {
+                return true;
+            }
         }
+        false
+    }
+
+    /// What is known of records that others have settled, and of lanes that stand.
+    pub(super) async fn figures(&self, figures: &mut Figures) {
+        let (mut seen, mut lanes) = (BTreeSet::new(), Standstill::default());
+        for part in self.parts.values() {
+            let standing = part.lock().await;
+            if !standing.is_claimed() {
+                return;
+            }
+            figures.already_done += standing.already_done();
+            if seen.insert(standing.lanes_at().clone()) {
+                lanes.add_all(standing.standstill());
+            }
+        }
+        figures.lanes = Some(lanes);
     }
 
     /// Records of the batch that the processor does not get, once they are known.

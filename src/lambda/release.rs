@@ -1,7 +1,7 @@
 //! Somebody's own invocation: `{"lanekeeper": {"release": {…}}}` releases parked lanes and drains them,
 //! also where nothing is delivered.
 
-use super::{Delivery, EventKind, Function, InvocationError, Invoked};
+use super::{Delivery, EventKind, Figures, Function, InvocationError, Invoked};
 use crate::{
     record::{LaneKey, PartitionName},
     store::{DecideError, DecisionNote, LaneItem, LaneState, StoreError, Verb},
@@ -41,6 +41,9 @@ pub(super) struct Released {
     done: u64,
     /// Lanes that stand still: they failed again, or the time was not enough.
     standing: Vec<Left>,
+    /// What came of each partition, of its source.
+    #[serde(skip)]
+    pub(super) figures: Vec<(Arc<str>, Figures)>,
 }
 
 #[derive(Serialize, Debug)]
@@ -107,6 +110,7 @@ impl Function {
             lanes: 0,
             done: 0,
             standing: Vec::new(),
+            figures: Vec::new(),
         };
         for partition in self.store.partitions().await? {
             let lanes = self.store.lanes(&partition).await?;
@@ -123,6 +127,8 @@ impl Function {
             let left = left.saturating_sub(self.clock.now().saturating_sub(began));
             let invoked = self.drain(&partition, left).await?;
             released.done += invoked.report.map_or(0, |report| report.done);
+            let source = Arc::clone(&partition.source);
+            released.figures.push((source, invoked.figures));
             self.note_left(&partition, wanted, &mut released).await?;
         }
         Ok(released)

@@ -1,7 +1,8 @@
 //! The function, as the Lambda runtime calls it: one process, one invocation at a time.
 
 use super::{
-    Answer, Delivery, Event, EventError, EventKind, Function, InvocationError, decode,
+    Answer, Delivery, Event, EventError, EventKind, Figures, Function, InvocationError, decode,
+    figures::{self, Beside},
     release::{ReleaseError, Request},
 };
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     source::pattern,
     store::MarkStore,
 };
-use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
 
@@ -32,7 +33,7 @@ pub async fn serve(config: &Config, target: Arc<dyn Target>) -> Result<(), Serve
     let served = Arc::new(Served::new(config, target)?);
     let answer = move |event: LambdaEvent<Box<RawValue>>| {
         let served = Arc::clone(&served);
-        async move { served.answer(&event.payload, event.context.deadline).await }
+        async move { served.answer(&event.payload, &event.context).await }
     };
     lambda_runtime::run(service_fn(answer))
         .await
@@ -117,20 +118,24 @@ impl Served {
         })
     }
 
-    async fn answer(&self, payload: &RawValue, deadline: u64) -> Result<Box<RawValue>, Failed> {
-        let answer = self.invoke(payload, deadline).await;
+    async fn answer(&self, payload: &RawValue, context: &Context) -> Result<Box<RawValue>, Failed> {
+        let answer = self.invoke(payload, context).await;
         if let Err(error) = &answer {
             tracing::error!(%error, "the invocation fails");
         }
         answer
     }
 
-    async fn invoke(&self, payload: &RawValue, deadline: u64) -> Result<Box<RawValue>, Failed> {
+    async fn invoke(&self, payload: &RawValue, context: &Context) -> Result<Box<RawValue>, Failed> {
         let delivery = match decode(payload.get().as_bytes())? {
             Event::Delivery(delivery) => delivery,
             Event::Request(request) => {
                 let wanted = Request::read(request.get())?;
-                let released = self.function.release(&wanted, self.left(deadline)).await?;
+                let left = self.left(context.deadline);
+                let released = self.function.release(&wanted, left).await?;
+                for (source, figures) in &released.figures {
+                    self.tell(source, figures, context, false);
+                }
                 return written(&serde_json::json!({ "lanekeeper": { "release": released } }));
             }
         };
@@ -142,10 +147,13 @@ impl Served {
             delivery.refuse_mixed_keys()?;
         }
         let source = self.source(&delivery)?;
-        let left = self.left(deadline);
-        let invoked = { &self.function }
-            .invoke(&source, Arc::new(delivery), left)
-            .await?;
+        let (left, delivery) = (self.left(context.deadline), Arc::new(delivery));
+        let invoked = { &self.function }.invoke(&source, Arc::clone(&delivery), left);
+        let invoked = invoked.await.inspect_err(|_| {
+            self.tell(&source, &Figures::of_nothing(&delivery), context, true);
+        })?;
+        let failed = matches!(invoked.answer, Answer::Fail(_));
+        self.tell(&source, &invoked.figures, context, failed);
         match invoked.answer {
             Answer::Body(body) => {
                 let text = String::from_utf8_lossy(&body).into_owned();
@@ -153,6 +161,21 @@ impl Served {
             }
             Answer::Fail(why) => Err(Failed::Unfinished(why)),
         }
+    }
+
+    /// Prints what an invocation came to, where that is wanted.
+    fn tell(&self, source: &str, of: &Figures, context: &Context, failed: bool) {
+        if !self.config.lambda.metrics {
+            return;
+        }
+        let left = self.left(context.deadline);
+        let beside = Beside {
+            request: &context.request_id,
+            failed,
+            left_millis: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+        };
+        let now = self.function.clock.wall_millis();
+        figures::print(of.line((&self.config.app, source), now, &beside));
     }
 
     /// Until a deadline, in milliseconds since 1970.

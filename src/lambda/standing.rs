@@ -5,6 +5,7 @@ mod claim;
 mod commit;
 
 use super::{
+    figures::Standstill,
     holder::Invocation,
     merge::{FromCopy, Sides},
 };
@@ -211,6 +212,18 @@ impl Standing {
         open.filter(|p| !self.elsewhere.contains(*p) && !self.mark.done.contains(p))
             .cloned()
             .collect()
+    }
+
+    /// Records of the batch that other invocations have settled.
+    pub(super) fn already_done(&self) -> u64 {
+        self.elsewhere.len() as u64
+    }
+
+    /// The lanes that stand, as far as they were read.
+    pub(super) fn standstill(&self) -> Standstill {
+        let mut all = Standstill::default();
+        self.actual.values().for_each(|item| all.add(item));
+        all
     }
 
     fn commit(&self, invocation: &Invocation, number: u64) -> Commit {

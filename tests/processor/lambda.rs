@@ -2,6 +2,7 @@
 //! clock that the test moves. Golden scenarios have the numbers of their list.
 
 mod events;
+mod figures;
 mod lanes;
 mod large;
 mod letters;

@@ -22,4 +22,5 @@ mod refusals;
 mod shards;
 mod sizes;
 mod target;
+mod tells;
 mod world;

@@ -6,7 +6,7 @@ use lanekeeper::{
     effect::{Add, Effect},
     handler::{Answer as Said, DeadLetter, Done, Failure, Handler, Rust},
     history::Nowhere,
-    lambda::{Answer, Event, Function, InvocationError, decode},
+    lambda::{Answer, Event, Figures, Function, InvocationError, Invoked, decode},
     processor::{Clock, Settings},
     record::{LaneKey, LaneOrder, NoKey, OrderBy, PartitionName, Run},
     store::{DecisionNote, LaneItem, MarkStore, Store, Verb, memory::Memory},
@@ -183,14 +183,29 @@ impl World {
         event: &Value,
         seconds: u64,
     ) -> Result<Answer, InvocationError> {
+        let invoked = self.try_invoked(function, event, seconds).await?;
+        Ok(invoked.answer)
+    }
+
+    async fn try_invoked(
+        &self,
+        function: &Function,
+        event: &Value,
+        seconds: u64,
+    ) -> Result<Invoked, InvocationError> {
         let payload = event.to_string();
         let Ok(Event::Delivery(delivery)) = decode(payload.as_bytes()) else {
             panic!("no delivery: {payload}");
         };
         let left = Duration::from_secs(seconds);
         let source = "orders".into();
-        let invoked = function.invoke(&source, Arc::new(delivery), left).await?;
-        Ok(invoked.answer)
+        function.invoke(&source, Arc::new(delivery), left).await
+    }
+
+    /// Invokes it with a minute to go; gives what it came to.
+    pub(super) async fn figures(&self, event: &Value) -> Figures {
+        let invoked = self.try_invoked(&self.function(), event, 60).await;
+        invoked.expect("it starts").figures
     }
 
     /// Invokes it with a minute to go; gives what the answer names.

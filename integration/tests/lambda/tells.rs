@@ -1,0 +1,72 @@
+//! What a function tells of itself: metrics on standard output.
+
+use crate::{
+    target::Say,
+    world::{World, stream},
+};
+use lanekeeper_integration::lambda::{Function, Mapping};
+use serde_json::Value;
+
+/// The lines of metrics that its environments have printed, in order.
+fn metrics(function: &Function) -> Vec<Value> {
+    let words = function.environments().into_iter().map(|e| e.words().unwrap());
+    let words: String = words.collect();
+    let lines = words.lines().filter(|line| line.contains("\"_aws\""));
+    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn each_invocation_prints_a_line_of_metrics_and_an_alarm_ends_with_what_it_was_about() {
+    let stream = stream(&[("A", "A1"), ("B", "B1"), ("A", "A2"), ("A", "A3")]);
+    let world = World::kinesis(&stream, &[]);
+    world.target.always("A2", Say::Status(400));
+    let function = world.function();
+    let mapping = Mapping::kinesis(&function, &stream).reports_failures();
+    mapping.deliveries_max(2).run().unwrap();
+    world.target.always("A2", Say::Done);
+    world.retry_all();
+    let mapping = Mapping::kinesis(&function, &stream).reports_failures();
+    mapping.run().unwrap();
+    let lines = metrics(&function);
+    let of = |name: &str| -> Vec<u64> {
+        let values = lines.iter().map(|line| line[name].as_u64().unwrap());
+        values.collect()
+    };
+    assert_eq!(of("RecordsDone"), [2, 0, 2]);
+    assert_eq!(of("RecordsUnfinished"), [2, 2, 0]);
+    assert_eq!(of("RecordsNotStarted"), [1, 2, 0]);
+    assert_eq!(of("RecordsAlreadyDone"), [0, 0, 2]);
+    assert_eq!(of("LanesStopped"), [1, 1, 0]);
+    assert_eq!(of("OldestStoppedLaneAge")[2], 0);
+    for line in &lines {
+        assert_eq!((&line["app"], &line["source"]), (&"orders".into(), &"orders".into()));
+        assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Namespace"], "lanekeeper");
+        assert_eq!(line["failed"], false);
+    }
+}
+
+#[test]
+fn an_invocation_that_fails_tells_that_nothing_began_and_says_nothing_of_lanes() {
+    let stream = stream(&[("A", "A1")]);
+    // No try fits into an invocation.
+    let world = World::kinesis(&stream, &[("failure.timeout", "\"20s\"")]);
+    let function = world.function();
+    let mapping = Mapping::kinesis(&function, &stream).reports_failures();
+    mapping.deliveries_max(1).run().unwrap();
+    let [line] = &metrics(&function)[..] else {
+        unreachable!("one line");
+    };
+    assert_eq!(line["RecordsNotStarted"], 1);
+    assert_eq!(line["failed"], true);
+    assert!(line.get("LanesStopped").is_none(), "{line}");
+}
+
+#[test]
+fn metrics_are_switched_off_by_configuration() {
+    let stream = stream(&[("A", "A1")]);
+    let world = World::kinesis(&stream, &[("lambda.metrics", "false")]);
+    let function = world.function();
+    Mapping::kinesis(&function, &stream).reports_failures().run().unwrap();
+    assert_eq!(world.target.texts(), ["A1"]);
+    assert_eq!(metrics(&function), Vec::<Value>::new());
+}

@@ -1,0 +1,96 @@
+//! What an invocation counts of itself, for CloudWatch.
+
+use super::world::{Say, World, kinesis};
+use lanekeeper::{
+    lambda::{Figures, Standstill},
+    store::Verb,
+};
+use partitions::Then;
+use std::time::Duration;
+
+const BATCH: [(u64, &str, &str); 6] = [
+    (1, "a", "a1"),
+    (2, "b", "b1"),
+    (3, "a", "a2"),
+    (4, "b", "b2"),
+    (5, "a", "a3"),
+    (6, "b", "b3"),
+];
+
+fn standing(stopped: u64, parked: u64, stopped_since: Option<i64>) -> Option<Standstill> {
+    Some(Standstill {
+        stopped,
+        parked,
+        stopped_since,
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_unfinished_is_told_from_what_was_not_started_and_from_what_was_done_before() {
+    let world = World::new();
+    world.always("a2", Say::Reject);
+    let first = world.figures(&kinesis(&BATCH)).await;
+    let since = first.lanes.and_then(|lanes| lanes.stopped_since);
+    assert!(since.is_some(), "it stands since now");
+    let expected = Figures {
+        delivered: 6,
+        done: 4,
+        unfinished: 2,
+        not_started: 1,
+        rejected: 1,
+        lanes: standing(1, 0, since),
+        ..Figures::default()
+    };
+    assert_eq!(first, expected);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let again = world.figures(&kinesis(&BATCH[2..])).await;
+    let expected = Figures {
+        delivered: 4,
+        unfinished: 2,
+        // What is used up is not tried again.
+        not_started: 2,
+        already_done: 2,
+        lanes: standing(1, 0, since),
+        ..Figures::default()
+    };
+    assert_eq!(again, expected);
+    world.always("a2", Say::Done);
+    world.decide(Verb::Retry).await;
+    let last = world.figures(&kinesis(&BATCH[2..])).await;
+    let expected = Figures {
+        delivered: 4,
+        done: 2,
+        already_done: 2,
+        lanes: standing(0, 0, None),
+        ..Figures::default()
+    };
+    assert_eq!(last, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_lane_counts_its_head_and_what_joins_it() {
+    let world = World::new().then(Then::Park);
+    world.always("a2", Say::Reject);
+    let first = world.figures(&kinesis(&BATCH)).await;
+    let expected = Figures {
+        delivered: 6,
+        done: 4,
+        parked: 2,
+        rejected: 1,
+        lanes: standing(0, 1, None),
+        ..Figures::default()
+    };
+    assert_eq!(first, expected);
+    let again = world.figures(&kinesis(&BATCH)).await;
+    assert_eq!((again.already_done, again.parked), (6, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_try_that_does_not_end_has_begun() {
+    let mut world = World::new();
+    world.settings.cap = 1;
+    world.always("a1", Say::Hang);
+    let figures = world.figures(&kinesis(&BATCH)).await;
+    assert_eq!(figures.unfinished - figures.not_started, 1, "{figures:?}");
+    assert!(figures.retries > 0, "{figures:?}");
+}
