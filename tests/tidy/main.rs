@@ -10,7 +10,7 @@ mod layers;
 mod licences;
 mod policies;
 // What the functions are configured with is in no smaller build.
-#[cfg(all(feature = "dynamodb", feature = "lambda"))]
+#[cfg(all(feature = "dynamodb", feature = "http", feature = "lambda"))]
 mod sam;
 mod tree;
 
