@@ -8,9 +8,11 @@ use crate::{
     },
     python::{Package, Program},
 };
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use std::{
-    env, io,
+    env,
+    ffi::OsStr,
+    io,
     path::Path,
     process::{Command, Output},
 };
@@ -31,8 +33,11 @@ const CREATE: &str = include_str!("templates/create.py");
 /// When it cannot be fetched or started.
 pub fn complaints(templates: &[&Path]) -> io::Result<String> {
     let program = "import sys; from cfnlint.runner import main; sys.exit(main())";
-    let arguments = ["-c", program, "--"];
-    let output = run(&CFN_LINT.find_or_fetch()?, &arguments, templates)?;
+    let before = ["-c", program, "--"].map(OsStr::new);
+    let arguments = before
+        .into_iter()
+        .chain(templates.iter().map(|t| t.as_os_str()));
+    let output = run(&CFN_LINT.find_or_fetch()?, arguments)?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let is_silent = said.trim().is_empty();
     if output.status.success() == is_silent {
@@ -42,15 +47,36 @@ pub fn complaints(templates: &[&Path]) -> io::Result<String> {
     }
 }
 
-/// Creates a stack of each on an emulator of its own: an object with what came of it under each
-/// template's name, as `create.py` tells.
+/// A stack that is to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stack<'a> {
+    /// Its name; no other one has it.
+    pub name: &'a str,
+    /// What it is made of.
+    pub template: &'a Path,
+    /// Names and values; without a value a parameter has its default.
+    pub parameters: Vec<(&'a str, &'a str)>,
+}
+
+impl Stack<'_> {
+    fn json(&self) -> Value {
+        let parameters = { self.parameters.iter() }
+            .map(|(name, value)| ((*name).to_owned(), (*value).into()))
+            .collect::<Map<_, _>>();
+        json!({"name": self.name, "template": self.template, "parameters": parameters})
+    }
+}
+
+/// Creates these on one emulator of their own: an object with what came of each under its name, as
+/// `create.py` tells.
 ///
 /// # Errors
 /// When something cannot be fetched or started, or a stack is not made; the message says why.
-pub fn create(templates: &[&Path]) -> io::Result<Value> {
+pub fn create(stacks: &[Stack<'_>]) -> io::Result<Value> {
     let server = Server::start(&package_once()?, CLOUDFORMATION)?;
-    let arguments = ["-c", CREATE, server.endpoint()];
-    let output = run(&CFN_LINT.find_or_fetch()?, &arguments, templates)?;
+    let wanted = Value::Array(stacks.iter().map(Stack::json).collect()).to_string();
+    let arguments = ["-c", CREATE, server.endpoint(), &wanted].map(OsStr::new);
+    let output = run(&CFN_LINT.find_or_fetch()?, arguments)?;
     if output.status.success() {
         return serde_json::from_slice(&output.stdout).map_err(io::Error::other);
     }
@@ -64,12 +90,14 @@ pub fn create(templates: &[&Path]) -> io::Result<Value> {
 }
 
 /// In an environment of its own: no profile and no settings of the user's.
-fn run(package: &Package, arguments: &[&str], templates: &[&Path]) -> io::Result<Output> {
+fn run<'a>(
+    package: &Package,
+    arguments: impl IntoIterator<Item = &'a OsStr>,
+) -> io::Result<Output> {
     let folder = tempfile::tempdir()?;
     Command::new(package.python())
         .arg("-I")
         .args(arguments)
-        .args(templates)
         .env_clear()
         .env("PATH", env::var_os("PATH").unwrap_or_default())
         .env("HOME", folder.path())

@@ -16,8 +16,8 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 type Actions = BTreeSet<String>;
 
-/// A statement's name and its actions.
-type Statement = (&'static str, &'static [&'static str]);
+/// A statement's name, its actions and its resource.
+type Statement = (&'static str, &'static [&'static str], &'static str);
 
 /// Client methods, with the IAM action that each needs. A transaction is none: its items need theirs.
 const OPERATIONS: [(&str, Option<&str>); 13] = [
@@ -53,7 +53,8 @@ const NOT_A_WORKER_S: [&str; 5] = ["admin.rs", "check.rs", "native.rs", "probe.r
 /// What a function's role allows beside the store's calls, by statement: its log's, and what its mapping
 /// does in its name, as AWS documents it for each source (`AWSLambdaKinesisExecutionRole`,
 /// `AWSLambdaSQSQueueExecutionRole`, `AWSLambdaMSKExecutionRole`, the last with what IAM authentication
-/// asks for), without what lists all streams, makes log groups, or serves enhanced fan-out.
+/// asks for), without what lists all streams or makes log groups. EC2 has no resource for what it describes, and
+/// `GetBootstrapBrokers` has none either.
 const STATEMENTS: [(&str, &[Statement]); 3] = [
     (
         "kinesis",
@@ -67,8 +68,18 @@ const STATEMENTS: [(&str, &[Statement]); 3] = [
                     "kinesis:GetShardIterator",
                     "kinesis:ListShards",
                 ],
+                "StreamArn",
             ),
-            ("MappingTellsWhatItGaveUp", &["sqs:SendMessage"]),
+            (
+                "MappingSubscribes",
+                &["kinesis:SubscribeToShard"],
+                "ConsumerArn",
+            ),
+            (
+                "MappingTellsWhatItGaveUp",
+                &["sqs:SendMessage"],
+                "GivenUp.Arn",
+            ),
         ],
     ),
     (
@@ -80,6 +91,7 @@ const STATEMENTS: [(&str, &[Statement]); 3] = [
                 "sqs:GetQueueAttributes",
                 "sqs:ReceiveMessage",
             ],
+            "Queue.Arn",
         )],
     ),
     (
@@ -87,7 +99,13 @@ const STATEMENTS: [(&str, &[Statement]); 3] = [
         &[
             (
                 "MappingFindsTheCluster",
-                &["kafka:DescribeClusterV2", "kafka:GetBootstrapBrokers"],
+                &["kafka:DescribeClusterV2"],
+                "ClusterArn",
+            ),
+            (
+                "MappingFindsTheBrokers",
+                &["kafka:GetBootstrapBrokers"],
+                "*",
             ),
             (
                 "MappingReads",
@@ -99,6 +117,7 @@ const STATEMENTS: [(&str, &[Statement]); 3] = [
                     "kafka-cluster:DescribeTopic",
                     "kafka-cluster:ReadData",
                 ],
+                TOPIC_AND_GROUP,
             ),
             (
                 "MappingConnects",
@@ -110,6 +129,7 @@ const STATEMENTS: [(&str, &[Statement]); 3] = [
                     "ec2:DescribeSubnets",
                     "ec2:DescribeVpcs",
                 ],
+                "*",
             ),
         ],
     ),
@@ -118,7 +138,30 @@ const STATEMENTS: [(&str, &[Statement]); 3] = [
 const LOGS: Statement = (
     "FunctionLogs",
     &["logs:CreateLogStream", "logs:PutLogEvents"],
+    "LogGroup.Arn",
 );
+
+/// The worker's, held equal to its policy.
+const STORE: Statement = (
+    "LanekeeperRuns",
+    &[
+        "dynamodb:BatchWriteItem",
+        "dynamodb:ConditionCheckItem",
+        "dynamodb:DeleteItem",
+        "dynamodb:GetItem",
+        "dynamodb:PutItem",
+        "dynamodb:Query",
+        "dynamodb:UpdateItem",
+    ],
+    "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${TableName}",
+);
+
+/// The cluster, and its topic and group under its name and id, which are two parts of its ARN.
+const TOPIC_AND_GROUP: &str = "ClusterArn \
+     arn:${AWS::Partition}:kafka:${AWS::Region}:${AWS::AccountId}:topic/${Cluster}/${Topic} \
+     Cluster=/ 1 / ClusterArn 2 / ClusterArn \
+     arn:${AWS::Partition}:kafka:${AWS::Region}:${AWS::AccountId}:group/${Cluster}/${GroupId} \
+     Cluster=/ 1 / ClusterArn 2 / ClusterArn";
 
 fn action(name: &str) -> String {
     format!("dynamodb:{name}")
@@ -279,8 +322,25 @@ fn the_template_has_the_same_policies() {
     }
 }
 
-/// The statements of a function's role, each with its actions and whether they are of any resource.
-fn statements(template: &str) -> Vec<(String, Actions, bool)> {
+/// What a resource is, with `!Ref`, `!Sub`, `!GetAtt` and `!Join` dropped by the parser: words, several
+/// separated by spaces.
+fn words(yaml: &Yaml) -> String {
+    let all = |parts: Vec<String>| parts.join(" ");
+    match yaml {
+        Yaml::String(text) => text.clone(),
+        Yaml::Integer(number) => number.to_string(),
+        Yaml::Array(parts) => all(parts.iter().map(words).collect()),
+        Yaml::Hash(named) => all({ named.iter() }
+            .map(|(name, value)| format!("{}={}", words(name), words(value)))
+            .collect()),
+        Yaml::Real(_) | Yaml::Boolean(_) | Yaml::Alias(_) | Yaml::Null | Yaml::BadValue => {
+            panic!("no resource: {yaml:?}")
+        }
+    }
+}
+
+/// The statements of a function's role, each with its actions and its resource.
+fn statements(template: &str) -> Vec<(String, Actions, String)> {
     let text = file(&format!("deploy/sam/{template}.yaml")).unwrap().text;
     let documents = YamlLoader::load_from_str(&text).unwrap();
     let policies = &documents[0]["Resources"]["Role"]["Properties"]["Policies"];
@@ -289,14 +349,18 @@ fn statements(template: &str) -> Vec<(String, Actions, bool)> {
     };
     let statements = policy["PolicyDocument"]["Statement"].as_vec().unwrap();
     let of = |statement: &Yaml| {
+        // One that is there on a condition: `!If [condition, statement, AWS::NoValue]`.
+        let statement = match statement.as_vec().map(Vec::as_slice) {
+            Some([_, then, otherwise]) if otherwise.as_str() == Some("AWS::NoValue") => then,
+            _ => statement,
+        };
         assert_eq!(statement["Effect"].as_str(), Some("Allow"), "{template}");
         let actions = statement["Action"].as_vec().unwrap().iter();
         let actions = actions.map(|action| action.as_str().unwrap().to_owned());
-        let any = statement["Resource"].as_str() == Some("*");
         (
             statement["Sid"].as_str().unwrap().to_owned(),
             actions.collect(),
-            any,
+            words(&statement["Resource"]),
         )
     };
     statements.iter().map(of).collect()
@@ -306,20 +370,19 @@ fn statements(template: &str) -> Vec<(String, Actions, bool)> {
 /// `UpdateItem`, transactions), read (`Query`, `GetItem`) and taken away (`DeleteItem`), chains that have
 /// run deleted (`BatchWriteItem`).
 #[test]
-fn a_function_may_call_what_the_store_calls_and_its_mapping_reads() {
+fn a_function_may_call_what_the_store_calls_and_its_mapping_reads_on_what_is_its_own() {
     for (template, of_mapping) in STATEMENTS {
-        let actions = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let mut wanted = vec![("LanekeeperRuns".to_owned(), policy("worker"))];
-        let others = of_mapping.iter().chain([&LOGS]);
-        wanted.extend(others.map(|(sid, names)| ((*sid).to_owned(), actions(names))));
-        let mut found = Vec::new();
-        for (sid, actions, any) in statements(template) {
-            // EC2 has no resource for what it describes.
-            assert_eq!(any, sid == "MappingConnects", "{template}: {sid}");
-            found.push((sid, actions));
-        }
-        assert_eq!(found, wanted, "{template}");
+        let wanted: Vec<(String, Actions, String)> =
+            { [STORE].iter().chain(of_mapping).chain([&LOGS]) }
+                .map(|(sid, names, resource)| {
+                    let names = names.iter().map(|name| (*name).to_owned()).collect();
+                    ((*sid).to_owned(), names, (*resource).to_owned())
+                })
+                .collect();
+        assert_eq!(statements(template), wanted, "{template}");
     }
+    let of_store = STORE.1.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(policy("worker"), of_store);
 }
 
 #[test]

@@ -8,12 +8,17 @@
     reason = "helpers of tests: whatever they do not find is a failure"
 )]
 
+mod alarms;
+
 use crate::tree::{file, files};
 use lanekeeper::{
     Config,
     config::{HandlerKind, Layers, SourceKind, StoreKind},
 };
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use yaml_rust2::{Yaml, YamlLoader};
 
 const NAMES: [&str; 3] = ["kafka", "kinesis", "sqs-fifo"];
@@ -21,28 +26,52 @@ const NAMES: [&str; 3] = ["kafka", "kinesis", "sqs-fifo"];
 /// What a handler by HTTP may be at, in the program without Rust of its own.
 const URL: &str = "https://billing.example.org/records";
 
+/// Of parameters that have no default.
+const ARNS: [(&str, &str); 2] = [
+    (
+        "ClusterArn",
+        "arn:aws:kafka:eu-central-1:123456789012:cluster/orders/6a8c1c1e-0000-4000-8000-000000000000-1",
+    ),
+    (
+        "StreamArn",
+        "arn:aws:kinesis:eu-central-1:123456789012:stream/orders",
+    ),
+];
+
+/// Conditions, each with the parameter that must not be empty.
+const CONDITIONS: [(&str, &str); 2] = [("FansOut", "ConsumerArn"), ("PostsRecords", "HandlerUrl")];
+
 const QUEUE_ARN: &str = "arn:aws:sqs:eu-central-1:123456789012:orders.fifo";
 
 /// Tags of CloudFormation (`!Ref`, `!Sub`, `!If`) are dropped by the parser: what they name is left.
 struct Template {
     name: &'static str,
     yaml: Yaml,
-    url: &'static str,
+    told: BTreeMap<&'static str, &'static str>,
 }
 
 impl Template {
     fn all() -> Vec<Self> {
         let both = NAMES.iter().flat_map(|name| [(name, ""), (name, URL)]);
-        both.map(|(name, url)| Self::new(name, url)).collect()
+        both.map(|(name, url)| Self::told(name, &[("HandlerUrl", url)]))
+            .collect()
     }
 
-    fn new(name: &'static str, url: &'static str) -> Self {
+    fn new(name: &'static str) -> Self {
+        Self::told(name, &[])
+    }
+
+    /// With these parameters.
+    fn told(name: &'static str, told: &[(&'static str, &'static str)]) -> Self {
         let text = file(&format!("deploy/sam/{name}.yaml")).unwrap().text;
         let [yaml] = &YamlLoader::load_from_str(&text).expect(name)[..] else {
             unreachable!("{name} has one document");
         };
-        let yaml = yaml.clone();
-        Self { name, yaml, url }
+        Self {
+            name,
+            yaml: yaml.clone(),
+            told: ARNS.iter().chain(told).copied().collect(),
+        }
     }
 
     fn properties(&self, resource: &str) -> &Yaml {
@@ -57,20 +86,22 @@ impl Template {
         &self.function("Events")["Orders"]["Properties"][property]
     }
 
-    /// The value where each parameter has its default, `None`: there is none.
+    /// The value where each parameter that is not told has its default, `None`: there is none.
     fn value(&self, yaml: &Yaml) -> Option<String> {
         if let Yaml::Array(branches) = yaml {
             let [condition, then, otherwise] = &branches[..] else {
                 unreachable!("{}: {branches:?}", self.name);
             };
-            assert_eq!(condition.as_str(), Some("PostsRecords"), "{}", self.name);
-            let branch = if self.url.is_empty() { otherwise } else { then };
-            return self.value(branch);
+            let known = CONDITIONS
+                .iter()
+                .find(|(c, _)| Some(*c) == condition.as_str());
+            let (_, parameter) = known.expect(self.name);
+            let is_told = !self.parameter(parameter).is_empty();
+            return self.value(if is_told { then } else { otherwise });
         }
         let text = plain(yaml)?;
         match text.as_str() {
             "AWS::NoValue" => None,
-            "HandlerUrl" => Some(self.url.to_owned()),
             "Queue" => {
                 Some("https://sqs.eu-central-1.amazonaws.com/123456789012/orders.fifo".to_owned())
             }
@@ -79,15 +110,24 @@ impl Template {
         }
     }
 
+    fn parameter(&self, name: &str) -> String {
+        let default = &self.yaml["Parameters"][name]["Default"];
+        let told = self.told.get(name).map(|told| (*told).to_owned());
+        { told.or_else(|| plain(default)) }.expect(name)
+    }
+
     /// Names of parameters, alone or within `${…}`.
     fn substituted(&self, mut text: String) -> String {
-        for (name, parameter) in self.yaml["Parameters"].as_hash().expect("parameters") {
+        for name in self.yaml["Parameters"]
+            .as_hash()
+            .expect("parameters")
+            .keys()
+        {
             let name = name.as_str().unwrap();
-            let default = plain(&parameter["Default"]).unwrap_or_default();
             if text == name {
-                return default;
+                return self.parameter(name);
             }
-            text = text.replace(&format!("${{{name}}}"), &default);
+            text = text.replace(&format!("${{{name}}}"), &self.parameter(name));
         }
         text
     }
@@ -116,19 +156,6 @@ impl Template {
     fn timeout(&self) -> Duration {
         Duration::from_secs(self.number(self.function("Timeout")))
     }
-
-    /// Alarms, each as namespace, metric and resource.
-    fn alarms(&self) -> Vec<(&str, &str, &Yaml)> {
-        let resources = self.yaml["Resources"].as_hash().expect(self.name).iter();
-        let alarms =
-            resources.filter(|(_, r)| r["Type"].as_str() == Some("AWS::CloudWatch::Alarm"));
-        let alarms = alarms.map(|(_, resource)| &resource["Properties"]);
-        let named = alarms.map(|alarm| {
-            let word = |name: &str| alarm[name].as_str();
-            Some((word("Namespace")?, word("MetricName")?, alarm))
-        });
-        { named.collect::<Option<_>>() }.expect(self.name)
-    }
 }
 
 /// A number, a word or a flag, as CloudFormation makes text of it.
@@ -139,17 +166,6 @@ fn plain(yaml: &Yaml) -> Option<String> {
         Yaml::Boolean(flag) => Some(flag.to_string()),
         Yaml::Array(_) | Yaml::Hash(_) | Yaml::Alias(_) | Yaml::Null | Yaml::BadValue => None,
     }
-}
-
-/// `24h`, `14d`.
-fn duration(text: &str) -> Duration {
-    let (number, unit) = text.split_at(text.len() - 1);
-    let hours = match unit {
-        "h" => 1,
-        "d" => 24,
-        _ => unreachable!("{text}"),
-    };
-    Duration::from_hours(hours * number.parse::<u64>().expect(text))
 }
 
 #[test]
@@ -206,8 +222,10 @@ fn each_environment_is_a_configuration_of_the_function_that_its_mapping_serves()
         );
         // With a URL the program `bootstrap`, without one a handler in Rust.
         match &config.handler.kind {
-            Some(HandlerKind::Http { url, .. }) => assert_eq!(url, template.url, "{name}"),
-            None => assert!(template.url.is_empty(), "{name}"),
+            Some(HandlerKind::Http { url, .. }) => {
+                assert_eq!(*url, template.parameter("HandlerUrl"), "{name}");
+            }
+            None => assert!(template.parameter("HandlerUrl").is_empty(), "{name}"),
             Some(HandlerKind::Exec { .. }) => unreachable!("{name}"),
         }
     }
@@ -312,114 +330,8 @@ fn numbers_of_function_mapping_and_configuration_agree() {
         let memory = template.number(template.function("MemorySize")) << 20;
         assert!(memory >= 2 * config.memory, "{name}: {memory}");
     }
-    let queue = Template::new("sqs-fifo", "");
+    let queue = Template::new("sqs-fifo");
     let visible = queue.number(&queue.properties("Queue")["VisibilityTimeout"]);
     assert!(Duration::from_secs(visible) >= 6 * queue.timeout());
     assert!(queue.number(queue.mapping("BatchSize")) <= 10);
-}
-
-#[test]
-fn alarms_ring_at_half_of_the_retention_that_the_configuration_knows() {
-    for name in NAMES {
-        let template = Template::new(name, "");
-        let retention = template.config().lambda.retention;
-        let half = retention.as_secs() / 2;
-        let rows = template.yaml["Mappings"]["Half"].as_hash();
-        for (of, half) in rows.into_iter().flatten() {
-            let seconds = duration(of.as_str().unwrap()).as_secs() / 2;
-            assert_eq!(
-                half["Seconds"].as_i64(),
-                Some(seconds.cast_signed()),
-                "{name}"
-            );
-            let millis = half["Milliseconds"].as_i64();
-            assert!(
-                millis.is_none_or(|m| m == 1000 * seconds.cast_signed()),
-                "{name}"
-            );
-        }
-        let allowed = template.yaml["Parameters"]["Retention"]["AllowedValues"].as_vec();
-        let allowed = allowed.into_iter().flatten().collect::<Vec<_>>();
-        assert_eq!(rows.map_or(0, |rows| rows.len()), allowed.len(), "{name}");
-        let threshold = |alarm: &Yaml| -> u64 {
-            let value = &alarm["Threshold"];
-            let Yaml::Array(steps) = value else {
-                return template.number(value);
-            };
-            let [table, of, unit] = &steps[..] else {
-                unreachable!("{name}: {steps:?}");
-            };
-            let of = template.value(of).unwrap();
-            let table = &template.yaml["Mappings"][table.as_str().unwrap()];
-            template.number(&table[of.as_str()][unit.as_str().unwrap()])
-        };
-        let mut rings_late = 0;
-        for (_, metric, alarm) in template.alarms() {
-            match metric {
-                "OldestStoppedLaneAge" | "ApproximateAgeOfOldestMessage" => {
-                    assert_eq!(threshold(alarm), half, "{name}: {metric}");
-                }
-                "IteratorAge" => assert_eq!(threshold(alarm), 1000 * half, "{name}"),
-                _ => continue,
-            }
-            rings_late += 1;
-        }
-        assert_eq!(rings_late, if name == "kafka" { 1 } else { 2 }, "{name}");
-    }
-    let queue = Template::new("sqs-fifo", "");
-    let kept = queue.number(&queue.properties("Queue")["MessageRetentionPeriod"]);
-    assert_eq!(Duration::from_secs(kept), queue.config().lambda.retention);
-}
-
-#[test]
-fn what_stops_fails_or_is_throttled_is_watched() {
-    for name in NAMES {
-        let template = Template::new(name, "");
-        let config = template.config();
-        let mut watched = BTreeSet::new();
-        for (namespace, metric, alarm) in template.alarms() {
-            watched.insert((namespace, metric));
-            let dimensions = alarm["Dimensions"].as_vec().expect(name).iter();
-            let dimensions: Vec<(String, String)> = dimensions
-                .map(|one| {
-                    let value = template.value(&one["Value"]).unwrap();
-                    (plain(&one["Name"]).unwrap(), value)
-                })
-                .collect();
-            let own = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-            let wanted = match namespace {
-                // As the function writes them.
-                "lanekeeper" => {
-                    vec![
-                        own("app", &config.app),
-                        own("source", &config.sources[0].name),
-                    ]
-                }
-                "AWS/Lambda" => vec![own("FunctionName", "Function")],
-                _ if name == "sqs-fifo" => vec![own("QueueName", "Queue.QueueName")],
-                _ => vec![own("QueueName", "GivenUp.QueueName")],
-            };
-            assert_eq!(dimensions, wanted, "{name}: {metric}");
-            assert_eq!(
-                alarm["AlarmActions"][0].as_str(),
-                Some("Notifies"),
-                "{name}: {metric}"
-            );
-        }
-        let mut wanted = BTreeSet::from([
-            ("lanekeeper", "LanesStopped"),
-            ("lanekeeper", "OldestStoppedLaneAge"),
-            ("AWS/Lambda", "Errors"),
-            ("AWS/Lambda", "Throttles"),
-        ]);
-        wanted.extend(match name {
-            "kinesis" => &[
-                ("AWS/Lambda", "IteratorAge"),
-                ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
-            ][..],
-            "sqs-fifo" => &[("AWS/SQS", "ApproximateAgeOfOldestMessage")],
-            _ => &[("AWS/Lambda", "OffsetLag")],
-        });
-        assert_eq!(watched, wanted, "{name}");
-    }
 }

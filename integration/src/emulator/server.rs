@@ -51,11 +51,11 @@ pub(crate) const SQS: Service = Service {
     question: "AmazonSQS.ListQueues",
 };
 
-/// What makes stacks, and what tells of the functions in them. Whatever else a stack holds is made all the
+/// What makes stacks, and what tells of the functions and alarms in them. Whatever else a stack holds is made all the
 /// same.
 pub(crate) const CLOUDFORMATION: Service = Service {
     name: "cloudformation",
-    services: "cloudformation,dynamodb,lambda",
+    services: "cloudformation,cloudwatch,dynamodb,lambda",
     what: "emulator of CloudFormation",
     question: "DynamoDB_20120810.ListTables",
 };
