@@ -43,6 +43,20 @@ pub(crate) struct World {
 impl World {
     /// With this source, as TOML (`type = "kinesis"`, …), and these settings.
     pub(crate) fn new(source: &[(&str, &str)], settings: &[(&str, &str)]) -> Self {
+        Self::asked(source, settings, None)
+    }
+
+    /// Behind a stream; the command line has this configuration, with a section `[store]` that is empty.
+    pub(crate) fn kinesis_asked(
+        stream: &Stream,
+        settings: &[(&str, &str)],
+        operator: &str,
+    ) -> Self {
+        let source = [("type", "kinesis"), ("arn", &stream.arn())];
+        Self::asked(&source, settings, Some(operator))
+    }
+
+    fn asked(source: &[(&str, &str)], settings: &[(&str, &str)], operator: Option<&str>) -> Self {
         let target = Target::start().unwrap();
         let tables = Tables::start().unwrap();
         let all = SETTINGS.iter().chain(settings);
@@ -58,7 +72,8 @@ impl World {
         let lines = { all.iter() }
             .filter(|(name, _)| !name.starts_with("store."))
             .map(|(name, value)| format!("{name} = {value}\n"));
-        let config = lines.collect::<String>() + "\n[store]\n";
+        let same = || lines.collect::<String>() + "\n[store]\n";
+        let config = operator.map_or_else(same, str::to_owned);
         let (scene, table) = tables.scene(&config).unwrap();
         all.insert("store.type".to_owned(), "\"dynamodb\"".to_owned());
         all.insert("store.table".to_owned(), format!("\"{table}\""));
