@@ -3,6 +3,7 @@
 //! | mapping | named are | since the mapping |
 //! |---|---|---|
 //! | Kinesis | the lowest unfinished sequence number, that of the aggregate for a record within one | delivers from the lowest one on again, whatever else is named |
+//! | DynamoDB Streams | the lowest unfinished sequence number | as Kinesis |
 //! | SQS | every unfinished message | deletes all others |
 //! | SQS FIFO | the first unfinished message of each group and all behind it in the group, done or not | deletes all others, and the group would go on without the one that failed |
 //! | Kafka | every unfinished offset | is not known to deliver later ones again, nor not to |
@@ -91,6 +92,9 @@ impl<'d> Failures<'d> {
                 EventKind::Kinesis if is_unfinished && self.items.is_empty() => {
                     entry.position().number().map(Identifier::Text)
                 }
+                EventKind::DynamodbStreams if is_unfinished && self.items.is_empty() => {
+                    entry.id().map(Identifier::Text)
+                }
                 EventKind::Sqs if is_unfinished => entry.id().map(Identifier::Text),
                 EventKind::SqsFifo => {
                     let group = entry.key().unwrap_or_default();
@@ -105,7 +109,10 @@ impl<'d> Failures<'d> {
                     let offset = entry.position().offset();
                     offset.map(|offset| Identifier::Offset { partition, offset })
                 }
-                EventKind::Kinesis | EventKind::Sqs | EventKind::Kafka => None,
+                EventKind::Kinesis
+                | EventKind::DynamodbStreams
+                | EventKind::Sqs
+                | EventKind::Kafka => None,
             };
             self.items
                 .extend(identifier.map(|identifier| Item { identifier }));

@@ -123,6 +123,9 @@ impl Function {
         if order.by == OrderBy::Key {
             delivery.refuse_unplaced()?;
         }
+        if order.by == OrderBy::Partition || settings.failure.stops == Stops::Partition {
+            delivery.refuse_unnamed_shards()?;
+        }
         let invocation = self.invocation(&settings, left);
         let batches = self.batches(&delivery, source, &settings)?;
         let (wall, clock) = (Arc::clone(&self.clock), Arc::clone(&self.clock));
@@ -318,16 +321,21 @@ impl Function {
                 positions: delivered.entries().map(|e| e.position().clone()).collect(),
                 lanes: entries.map(lane).collect::<Result<_, _>>()?,
                 lanes_at: match delivery.kind {
-                    EventKind::Kinesis if shares => PartitionName::of_all(source),
-                    EventKind::Kinesis | EventKind::Sqs | EventKind::SqsFifo | EventKind::Kafka => {
-                        partition.clone()
+                    EventKind::Kinesis | EventKind::DynamodbStreams if shares => {
+                        PartitionName::of_all(source)
                     }
+                    EventKind::Kinesis
+                    | EventKind::DynamodbStreams
+                    | EventKind::Sqs
+                    | EventKind::SqsFifo
+                    | EventKind::Kafka => partition.clone(),
                 },
                 is_queue: matches!(delivery.kind, EventKind::Sqs | EventKind::SqsFifo),
                 stops_all: settings.failure.stops == Stops::Partition,
                 has_neighbours: match delivery.kind {
                     EventKind::Kinesis => self.parallelization_factor > 1,
-                    EventKind::Sqs | EventKind::SqsFifo => true,
+                    // All shards are one partition here.
+                    EventKind::DynamodbStreams | EventKind::Sqs | EventKind::SqsFifo => true,
                     EventKind::Kafka => false,
                 },
                 has_stable_positions: delivered.sharing == 0,

@@ -195,6 +195,9 @@ impl Served {
                     .map_or(own.as_str(), |(own, _)| own);
                 arn == Some(own)
             }
+            (SourceKind::DynamodbStreams { arn: own }, EventKind::DynamodbStreams) => {
+                arn == Some(own.as_str())
+            }
             (SourceKind::Sqs { arn: own, .. }, EventKind::Sqs | EventKind::SqsFifo) => {
                 own.as_deref() == arn
             }
@@ -208,8 +211,13 @@ impl Served {
                 SourceKind::Local { .. }
                 | SourceKind::Kafka { .. }
                 | SourceKind::Kinesis { .. }
+                | SourceKind::DynamodbStreams { .. }
                 | SourceKind::Sqs { .. },
-                EventKind::Kinesis | EventKind::Sqs | EventKind::SqsFifo | EventKind::Kafka,
+                EventKind::Kinesis
+                | EventKind::DynamodbStreams
+                | EventKind::Sqs
+                | EventKind::SqsFifo
+                | EventKind::Kafka,
             ) => false,
         };
         let mut found = { self.config.sources.iter() }.filter(|source| is_of(&source.kind));
@@ -227,7 +235,7 @@ impl Served {
     fn known(&self) -> String {
         let sources = self.config.sources.iter().map(|source| {
             let of = match &source.kind {
-                SourceKind::Kinesis { arn } => format!("`{arn}`"),
+                SourceKind::Kinesis { arn } | SourceKind::DynamodbStreams { arn } => format!("`{arn}`"),
                 SourceKind::Sqs { arn: Some(arn), .. } => format!("`{arn}`"),
                 SourceKind::Sqs { arn: None, .. } => "a queue without `arn`".to_owned(),
                 SourceKind::Kafka { topics, .. } => format!("topics `{}`", topics.join("`, `")),

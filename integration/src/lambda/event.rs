@@ -1,8 +1,13 @@
 //! Events as the function gets them, byte for byte of the shapes that were recorded.
 
-use super::{queue::Message, stream::StreamRecord, topics::TopicRecord};
+use super::{
+    queue::Message,
+    stream::{Kind, StreamRecord},
+    topics::TopicRecord,
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use jiff::Timestamp;
+use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,8 +22,41 @@ pub(super) const REQUEST_BYTES_MAX: usize = 6 * 1024 * 1024;
 const BEGIN: &str = r#"{"Records":["#;
 const END: &str = "]}";
 
-/// A record of a stream. One without a key has no `partitionKey` (what AWS does is not known, K13).
-pub(super) fn of_kinesis(stream_arn: &str, shard: &str, record: &StreamRecord) -> String {
+/// A record of a stream, of whichever kind that is.
+pub(super) fn of_stream(kind: Kind, stream_arn: &str, shard: &str, record: &StreamRecord) -> String {
+    match kind {
+        Kind::Kinesis => of_kinesis(stream_arn, shard, record),
+        Kind::Table => of_table(stream_arn, shard, record),
+    }
+}
+
+/// A record of a table's stream, which does not say of which shard it is.
+fn of_table(stream_arn: &str, shard: &str, record: &StreamRecord) -> String {
+    let text = |text: &str| json!({"S": text});
+    let id = text(record.key.as_deref().unwrap_or_default());
+    let hash = Md5::digest(format!("{shard}:{}", record.sequence));
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    json!({
+        "eventID": hash,
+        "eventName": "INSERT",
+        "eventVersion": "1.1",
+        "eventSource": "aws:dynamodb",
+        "awsRegion": REGION,
+        "dynamodb": {
+            "ApproximateCreationDateTime": (millis(record.arrival) / 1000) as f64,
+            "Keys": {"id": id},
+            "NewImage": {"id": id, "text": text(&String::from_utf8_lossy(&record.data))},
+            "SequenceNumber": record.sequence.as_str(),
+            "SizeBytes": record.data.len(),
+            "StreamViewType": "NEW_AND_OLD_IMAGES",
+        },
+        "eventSourceARN": stream_arn,
+    })
+    .to_string()
+}
+
+/// A record of a stream of Kinesis. One without a key has no `partitionKey` (what AWS does is not known, K13).
+fn of_kinesis(stream_arn: &str, shard: &str, record: &StreamRecord) -> String {
     let mut kinesis = json!({
         "kinesisSchemaVersion": "1.0",
         "sequenceNumber": record.sequence.as_str(),

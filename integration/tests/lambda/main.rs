@@ -20,6 +20,7 @@ mod queues;
 mod refusals;
 mod shards;
 mod sizes;
+mod table;
 mod target;
 mod tells;
 mod world;

@@ -209,8 +209,11 @@ async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Byte
         let value = head.headers.get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_default().to_owned()
     };
-    let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
-    let key = header("ce-partitionkey");
+    let body = body.to_bytes();
+    let (key, text) = item(&body).unwrap_or_else(|| {
+        let text = String::from_utf8_lossy(&body).into_owned();
+        (header("ce-partitionkey"), text)
+    });
     let (place, say) = state.begin(Call {
         id: header("ce-id"),
         key: key.clone(),
@@ -245,6 +248,13 @@ async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Byte
     };
     under_way.is_done = response.status() == StatusCode::OK;
     response
+}
+
+/// Key and text of an item, where the payload is a record of a table's stream.
+fn item(body: &[u8]) -> Option<(String, String)> {
+    let record: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let of = |path: &str| Some(record.pointer(path)?.as_str()?.to_owned());
+    Some((of("/dynamodb/Keys/id/S")?, of("/dynamodb/NewImage/text/S")?))
 }
 
 fn status(code: u16) -> Response<Full<Bytes>> {

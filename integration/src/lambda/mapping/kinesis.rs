@@ -1,4 +1,4 @@
-//! The mapping of a stream (facts K5 to K29).
+//! The mapping of a stream, of Kinesis or of a table of DynamoDB (facts K5 to K29).
 
 mod batcher;
 
@@ -9,7 +9,7 @@ use super::{
 use crate::lambda::{
     function::{Function, Outcome},
     journal::{Journal, Verdict},
-    stream::{Shard, Stream},
+    stream::{Kind, Shard, Stream},
 };
 use batcher::{Batcher, Step};
 use std::{
@@ -27,6 +27,7 @@ pub struct StreamMapping {
 
 #[derive(Clone)]
 pub(super) struct Settings {
+    kind: Kind,
     batch_size: usize,
     window: Duration,
     parallelization: u32,
@@ -44,6 +45,7 @@ pub(super) struct Settings {
 impl StreamMapping {
     pub(super) fn new(function: Function, stream: Stream) -> Self {
         let settings = Settings {
+            kind: stream.kind(),
             batch_size: 100,
             window: Duration::ZERO,
             parallelization: 1,

@@ -9,7 +9,7 @@ use crate::lambda::{
     event::{self, timestamp},
     function::Outcome,
     journal::{Item, Journal, Verdict, Why},
-    stream::{Shard, StreamRecord, hash_key},
+    stream::{Kind, Shard, StreamRecord, hash_key},
 };
 use serde_json::json;
 use std::{
@@ -129,7 +129,8 @@ impl Batcher {
             return Ok(None);
         };
         let event_of = |place: &usize| {
-            event::of_kinesis(&settings.stream_arn, &shard.id, &shard.records[*place])
+            let record = &shard.records[*place];
+            event::of_stream(settings.kind, &settings.stream_arn, &shard.id, record)
         };
         let mut events: Vec<String> = found.iter().map(event_of).collect();
         let fitting = event::fitting(&events);
@@ -355,7 +356,13 @@ impl Batch {
             invocations: self.tries.invocations,
             last: self.last.as_ref(),
             function_arn: settings.function_arn.clone(),
-            info: ("KinesisBatchInfo", info),
+            info: (
+                match settings.kind {
+                    Kind::Kinesis => "KinesisBatchInfo",
+                    Kind::Table => "DDBStreamBatchInfo",
+                },
+                info,
+            ),
             event: event::of_records(&self.events),
             at: now,
         };
