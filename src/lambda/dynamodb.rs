@@ -78,14 +78,12 @@ impl Stream {
         let raw = raw.ok_or_else(|| missing("dynamodb"))?;
         let number = { raw.number }.ok_or_else(|| missing("dynamodb.SequenceNumber"))?;
         let keys = raw.keys.ok_or_else(|| missing("dynamodb.Keys"))?;
-        if !canonical(keys, &mut self.key) {
-            return Err(EventError::Malformed {
-                place: place(),
-                field: "dynamodb.Keys",
-                found: shown(&String::from_utf8_lossy(&self.key)),
-                expected: "one or two attributes, each with one of the types `S`, `N` and `B`",
-            });
-        }
+        canonical(keys, &mut self.key).map_err(|found| EventError::Malformed {
+            place: place(),
+            field: "dynamodb.Keys",
+            found: shown(&found),
+            expected: "one or two attributes, each with one of the types `S`, `N` and `B`",
+        })?;
         let position = self.position(&number).ok_or_else(|| EventError::Malformed {
             place: place(),
             field: "dynamodb.SequenceNumber",
@@ -124,37 +122,58 @@ impl Stream {
 
     /// What came.
     pub(super) fn finish(mut self) -> Result<Delivered, EventError> {
-        self.delivered.seal().map_err(|position| EventError::Twice {
-            partition: self.delivered.name().to_string(),
-            id: position.number().unwrap_or_default().to_owned(),
-        })?;
-        Ok(self.delivered)
+        let sealed = self.delivered.seal();
+        match sealed.err().or_else(|| twice(&self.delivered)) {
+            Some(position) => Err(EventError::Twice {
+                partition: self.delivered.name().to_string(),
+                id: position.number().unwrap_or_default().to_owned(),
+            }),
+            None => Ok(self.delivered),
+        }
     }
 }
 
+/// A number that two records have: one event is of one shard, where it is one record's, whatever its item.
+fn twice(sealed: &Delivered) -> Option<Position> {
+    let numbers = |n| sealed.entries().skip(n).map(|entry| entry.position());
+    let mut pairs = numbers(0).zip(numbers(1));
+    let pair = pairs.find(|(one, other)| one.number() == other.number());
+    pair.map(|(one, _)| one.clone())
+}
+
 /// Writes an item's key so that it is the same whatever the order of its attributes: as JSON, names
-/// ascending, without white space; `false`: it is no key.
-fn canonical(keys: Pairs<'_, Pairs<'_, Text<'_>>>, out: &mut Vec<u8>) -> bool {
+/// ascending, without white space.
+///
+/// # Errors
+/// When it is no key: its attributes and their types, without a value, since keys are in no log.
+fn canonical(keys: Pairs<'_, Pairs<'_, Text<'_>>>, out: &mut Vec<u8>) -> Result<(), String> {
     let Pairs(mut keys) = keys;
     keys.sort_unstable_by(|(one, _), (other, _)| one.as_bytes().cmp(other.as_bytes()));
     out.clear();
     let mut is_key = (1..=KEY_ATTRIBUTES_MAX).contains(&keys.len());
     is_key &= keys.windows(2).all(|pair| pair[0].0 != pair[1].0);
-    for (n, (name, value)) in keys.iter().enumerate() {
+    for (n, (name, Pairs(values))) in keys.iter().enumerate() {
         out.push(if n == 0 { b'{' } else { b',' });
-        let [(kind, value)] = value.0.as_slice() else {
-            return false;
-        };
-        is_key &= matches!(&**kind, "S" | "N" | "B");
         write(name, out);
-        out.extend_from_slice(b":{");
-        write(kind, out);
-        out.push(b':');
-        write(value, out);
-        out.push(b'}');
+        is_key &= values.len() == 1;
+        for (kind, value) in values {
+            is_key &= matches!(&**kind, "S" | "N" | "B");
+            out.extend_from_slice(b":{");
+            write(kind, out);
+            out.push(b':');
+            write(value, out);
+            out.push(b'}');
+        }
     }
     out.push(b'}');
-    is_key
+    if is_key {
+        return Ok(());
+    }
+    let attributes = keys.iter().map(|(name, Pairs(values))| {
+        let kinds: Vec<&str> = values.iter().map(|(kind, _)| &**kind).collect();
+        format!("{}: {}", &**name, kinds.join("+"))
+    });
+    Err(attributes.collect::<Vec<_>>().join(", "))
 }
 
 fn write(text: &str, out: &mut Vec<u8>) {

@@ -156,6 +156,7 @@ impl Figures {
         let about = json!({"Timestamp": now, "CloudWatchMetrics": [directive]});
         let beside = [
             ("request_id", json!(beside.request)),
+            ("trace_id", json!(beside.trace)),
             ("failed", json!(beside.failed)),
             ("time_left_ms", json!(beside.left_millis)),
             ("delivered", json!(self.delivered)),
@@ -176,6 +177,8 @@ impl Figures {
 pub(super) struct Beside<'a> {
     /// Of the invocation.
     pub(super) request: &'a str,
+    /// Of the invocation, where it has one.
+    pub(super) trace: Option<&'a str>,
     /// It fails as a whole.
     pub(super) failed: bool,
     /// How long before the deadline it ended.

@@ -10,7 +10,7 @@ use super::{
     standing::Batch,
 };
 use crate::{
-    handler::{DeadLetter, Target},
+    handler::{DeadLetter, Target, trace_id},
     history::History,
     position::Position,
     processor::{Clock, Outcome, Parts, Processor, Report, Settings, Watch},
@@ -155,6 +155,7 @@ impl Function {
                 target: Arc::clone(&self.target),
                 applied: marked.applied(),
                 begun: Arc::clone(&begun),
+                trace: trace_id(),
             }),
             history: Arc::clone(&self.history),
             dead_letter: letters,

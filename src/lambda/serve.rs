@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     config::{Config, ConfigErrors, DeadLetterConfig, SourceKind, StoreKind},
-    handler::{DeadLetter, Handler, Rust, Target},
+    handler::{DeadLetter, Handler, Rust, Target, within_trace},
     history::Nowhere,
     run::MachineClock,
     source::pattern,
@@ -16,6 +16,7 @@ use crate::{
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
+use tracing::Instrument;
 
 /// Serves Lambda invocations with a Rust handler, for as long as the environment lives.
 ///
@@ -119,11 +120,17 @@ impl Served {
     }
 
     async fn answer(&self, payload: &RawValue, context: &Context) -> Result<Box<RawValue>, Failed> {
-        let answer = self.invoke(payload, context).await;
-        if let Err(error) = &answer {
-            tracing::error!(%error, "the invocation fails");
-        }
-        answer
+        let trace = context.xray_trace_id.as_deref();
+        let (request_id, trace_id) = (context.request_id.as_str(), trace);
+        let span = tracing::info_span!("invocation", request_id, trace_id);
+        let invoked = async {
+            let answer = self.invoke(payload, context).await;
+            if let Err(error) = &answer {
+                tracing::error!(%error, "the invocation fails");
+            }
+            answer
+        };
+        within_trace(trace.map(Arc::from), invoked.instrument(span)).await
     }
 
     async fn invoke(&self, payload: &RawValue, context: &Context) -> Result<Box<RawValue>, Failed> {
@@ -171,6 +178,7 @@ impl Served {
         let left = self.left(context.deadline);
         let beside = Beside {
             request: &context.request_id,
+            trace: context.xray_trace_id.as_deref(),
             failed,
             left_millis: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
         };

@@ -52,6 +52,8 @@ pub(crate) struct Call {
     pub(crate) key: String,
     pub(crate) text: String,
     pub(crate) attempt: u32,
+    /// `x-amzn-trace-id`.
+    pub(crate) trace: String,
     pub(crate) began: Instant,
     /// When it was answered, or its caller was gone; `None`: under way.
     pub(crate) ended: Option<Instant>,
@@ -219,6 +221,7 @@ async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Byte
         key: key.clone(),
         text: text.clone(),
         attempt: header("ce-attempt").parse().unwrap_or_default(),
+        trace: header("x-amzn-trace-id"),
         began,
         ended: None,
         is_done: false,

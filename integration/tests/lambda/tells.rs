@@ -1,4 +1,4 @@
-//! What a function tells of itself: metrics on standard output.
+//! What a function tells of itself: metrics on standard output, and the trace that all of it is of.
 
 use crate::{
     target::Say,
@@ -69,4 +69,29 @@ fn metrics_are_switched_off_by_configuration() {
     Mapping::kinesis(&function, &stream).reports_failures().run().unwrap();
     assert_eq!(world.target.texts(), ["A1"]);
     assert_eq!(metrics(&function), Vec::<Value>::new());
+}
+
+/// What the handler does, what is logged and what is counted can be found by the invocation's trace.
+#[test]
+fn the_trace_of_an_invocation_goes_on_in_the_handler_the_log_and_the_metrics() {
+    let stream = stream(&[("A", "A1"), ("B", "B1"), ("A", "A2")]);
+    let world = World::kinesis(&stream, &[]);
+    world.target.always("A2", Say::Status(400));
+    let function = world.function();
+    let mapping = Mapping::kinesis(&function, &stream).reports_failures();
+    mapping.deliveries_max(2).run().unwrap();
+    let calls = world.target.calls();
+    let trace = calls[0].trace.as_str();
+    assert!(trace.starts_with("Root=1-"), "{trace}");
+    assert!(calls.iter().all(|call| call.trace == trace), "{calls:#?}");
+    let lines = metrics(&function);
+    let traces: Vec<&str> = lines.iter().map(|line| line["trace_id"].as_str().unwrap()).collect();
+    assert_eq!(traces.len(), 2);
+    assert_eq!(traces[0], trace);
+    assert_ne!(traces[1], trace, "each invocation has its own");
+    let words = function.environments()[0].words().unwrap();
+    let request = lines[0]["request_id"].as_str().unwrap();
+    let stopped = words.lines().find(|line| line.contains("stopped") && !line.contains("_aws"));
+    let stopped = stopped.unwrap_or_else(|| unreachable!("a lane has stopped: {words}"));
+    assert!(stopped.contains(trace) && stopped.contains(request), "{stopped}");
 }

@@ -161,6 +161,10 @@ fn dynamodb_events() -> Refused {
         ("a key of another type", keys(json!({"a": {"BOOL": "1"}}))),
         ("a key that is no text", keys(json!({"a": {"N": 1}}))),
         ("a number twice", records(&[first(), sound("2"), first()])),
+        (
+            "one of two items",
+            after_first(dynamodb_record("1", "b", "x")),
+        ),
     ]
 }
 
