@@ -42,6 +42,7 @@ mod sample;
 mod serve;
 mod sqs;
 mod standing;
+mod windows;
 
 pub use answer::{Answer, Failures};
 pub use bootstrap::bootstrap;
@@ -51,4 +52,5 @@ pub use delivery::{Batches, Delivered, Delivery, Entry, Handed, NotUnpacked, Unp
 pub use event::{Event, EventError, EventKind, Place, decode};
 pub use figures::{Figures, Standstill};
 pub use invocation::{Function, InvocationError, Invoked};
-pub use serve::{ServeError, run, serve};
+pub use serve::{ServeError, run, run_windowed, serve};
+pub use windows::{Aggregate, Aggregated, STATE_BYTES_MAX, WindowState, aggregate};

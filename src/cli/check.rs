@@ -282,11 +282,9 @@ impl Findings {
             .filter_map(|source| match &source.kind {
                 SourceKind::Local { path, .. } => Some(path.as_path()),
                 SourceKind::Kafka { .. }
-            | SourceKind::Kinesis { .. }
-            | SourceKind::DynamodbStreams { .. }
-            | SourceKind::Sqs { .. } => {
-                    None
-                }
+                | SourceKind::Kinesis { .. }
+                | SourceKind::DynamodbStreams { .. }
+                | SourceKind::Sqs { .. } => None,
             })
             .collect();
         for path in paths {

@@ -101,9 +101,9 @@ fn local_path(sources: &[SourceConfig], base: &Path) -> PathBuf {
     let first = sources.iter().find_map(|source| match &source.kind {
         SourceKind::Local { path, .. } => Some(path.clone()),
         SourceKind::Kafka { .. }
-            | SourceKind::Kinesis { .. }
-            | SourceKind::DynamodbStreams { .. }
-            | SourceKind::Sqs { .. } => None,
+        | SourceKind::Kinesis { .. }
+        | SourceKind::DynamodbStreams { .. }
+        | SourceKind::Sqs { .. } => None,
     });
     first.unwrap_or_else(|| base.join(LOCAL_FILE))
 }

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::position::Position;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use std::collections::HashSet;
 
 /// How the invocation ends.
@@ -40,6 +41,9 @@ pub struct Failures<'d> {
 
 #[derive(Serialize)]
 struct Body<'d> {
+    /// Of a tumbling window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'d RawValue>,
     #[serde(rename = "batchItemFailures")]
     failures: &'d [Item<'d>],
 }
@@ -131,6 +135,11 @@ impl<'d> Failures<'d> {
 
     /// The answer. `reports_failures`: the mapping looks for what an answer names.
     pub fn answer(&self, reports_failures: bool) -> Answer {
+        self.answer_with(reports_failures, None)
+    }
+
+    /// The same, with the state of a tumbling window.
+    pub(super) fn answer_with(&self, reports_failures: bool, state: Option<&RawValue>) -> Answer {
         if let Some((delivered, position)) = self.first
             && !reports_failures
         {
@@ -143,6 +152,7 @@ impl<'d> Failures<'d> {
             ));
         }
         let body = Body {
+            state,
             failures: &self.items,
         };
         match serde_json::to_vec(&body) {

@@ -84,12 +84,14 @@ impl Stream {
             found: shown(&found),
             expected: "one or two attributes, each with one of the types `S`, `N` and `B`",
         })?;
-        let position = self.position(&number).ok_or_else(|| EventError::Malformed {
-            place: place(),
-            field: "dynamodb.SequenceNumber",
-            found: shown(&number),
-            expected: "at most 129 decimal digits",
-        })?;
+        let position = self
+            .position(&number)
+            .ok_or_else(|| EventError::Malformed {
+                place: place(),
+                field: "dynamodb.SequenceNumber",
+                found: shown(&number),
+                expected: "at most 129 decimal digits",
+            })?;
         let key = self.delivered.append(&self.key);
         let value = self.delivered.append(text.as_bytes());
         // As it is written: an answer names it so.

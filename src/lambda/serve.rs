@@ -1,9 +1,11 @@
 //! The function, as the Lambda runtime calls it: one process, one invocation at a time.
 
 use super::{
-    Answer, Delivery, Event, EventError, EventKind, Figures, Function, InvocationError, decode,
+    Aggregate, Aggregated, Answer, Delivery, Event, EventError, EventKind, Figures, Function,
+    InvocationError, decode,
     figures::{self, Beside},
     release::{ReleaseError, Request},
+    windows::WindowState,
 };
 use crate::{
     config::{Config, ConfigErrors, DeadLetterConfig, SourceKind, StoreKind},
@@ -26,12 +28,33 @@ pub async fn run(config: &Config, handler: impl Handler) -> Result<(), ServeErro
     serve(config, Arc::new(Rust(handler))).await
 }
 
+/// As [`run`], with what tumbling windows come to.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_windowed(
+    config: &Config,
+    handler: impl Handler,
+    aggregate: impl Aggregate,
+) -> Result<(), ServeError> {
+    let windows: Arc<dyn WindowState> = Arc::new(Aggregated(aggregate));
+    serve_with(config, Arc::new(Rust(handler)), Some(windows)).await
+}
+
 /// As [`run`], with any target.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn serve(config: &Config, target: Arc<dyn Target>) -> Result<(), ServeError> {
-    let served = Arc::new(Served::new(config, target)?);
+    serve_with(config, target, None).await
+}
+
+async fn serve_with(
+    config: &Config,
+    target: Arc<dyn Target>,
+    aggregate: Option<Arc<dyn WindowState>>,
+) -> Result<(), ServeError> {
+    let served = Arc::new(Served::new(config, target, aggregate)?);
     let answer = move |event: LambdaEvent<Box<RawValue>>| {
         let served = Arc::clone(&served);
         async move { served.answer(&event.payload, &event.context).await }
@@ -97,7 +120,11 @@ struct Served {
 }
 
 impl Served {
-    fn new(config: &Config, target: Arc<dyn Target>) -> Result<Self, ServeError> {
+    fn new(
+        config: &Config,
+        target: Arc<dyn Target>,
+        aggregate: Option<Arc<dyn WindowState>>,
+    ) -> Result<Self, ServeError> {
         config.validate()?;
         let lambda = &config.lambda;
         Ok(Self {
@@ -112,6 +139,7 @@ impl Served {
                 store: store(config)?,
                 target,
                 dead_letter: dead_letter(config)?,
+                aggregate,
                 history: Arc::new(Nowhere),
                 clock: Arc::new(MachineClock),
             },
@@ -146,10 +174,6 @@ impl Served {
                 return written(&serde_json::json!({ "lanekeeper": { "release": released } }));
             }
         };
-        if delivery.window.is_some() {
-            let what = "the mapping has a tumbling window (`TumblingWindowInSeconds`), whose answers carry a state: processing by key has none; remove the window";
-            return Err(Failed::Unfinished(what.to_owned()));
-        }
         if self.config.lambda.parallelization_factor != Some(1) {
             delivery.refuse_mixed_keys()?;
         }
@@ -243,7 +267,9 @@ impl Served {
     fn known(&self) -> String {
         let sources = self.config.sources.iter().map(|source| {
             let of = match &source.kind {
-                SourceKind::Kinesis { arn } | SourceKind::DynamodbStreams { arn } => format!("`{arn}`"),
+                SourceKind::Kinesis { arn } | SourceKind::DynamodbStreams { arn } => {
+                    format!("`{arn}`")
+                }
                 SourceKind::Sqs { arn: Some(arn), .. } => format!("`{arn}`"),
                 SourceKind::Sqs { arn: None, .. } => "a queue without `arn`".to_owned(),
                 SourceKind::Kafka { topics, .. } => format!("topics `{}`", topics.join("`, `")),

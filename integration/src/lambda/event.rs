@@ -23,7 +23,12 @@ const BEGIN: &str = r#"{"Records":["#;
 const END: &str = "]}";
 
 /// A record of a stream, of whichever kind that is.
-pub(super) fn of_stream(kind: Kind, stream_arn: &str, shard: &str, record: &StreamRecord) -> String {
+pub(super) fn of_stream(
+    kind: Kind,
+    stream_arn: &str,
+    shard: &str,
+    record: &StreamRecord,
+) -> String {
     match kind {
         Kind::Kinesis => of_kinesis(stream_arn, shard, record),
         Kind::Table => of_table(stream_arn, shard, record),
@@ -120,6 +125,39 @@ pub(super) fn of_kafka(topic: &str, partition: u32, record: &TopicRecord) -> Val
 /// An event of these records, in this order.
 pub(super) fn of_records(records: &[String]) -> String {
     format!("{BEGIN}{}{END}", records.join(","))
+}
+
+/// What the event of a tumbling window says beside its records.
+pub(super) struct WindowOf<'a> {
+    pub(super) start: SystemTime,
+    pub(super) end: SystemTime,
+    /// JSON.
+    pub(super) state: &'a str,
+    pub(super) shard: &'a str,
+    pub(super) stream_arn: &'a str,
+    pub(super) is_final: bool,
+    pub(super) is_early: bool,
+}
+
+/// An event of a tumbling window (K30).
+pub(super) fn of_window(records: &[String], window: &WindowOf<'_>) -> String {
+    let seconds = |time| {
+        let known = Timestamp::try_from(time);
+        known.map_or_else(|_| String::new(), |time: Timestamp| format!("{time:.0}"))
+    };
+    let text = |text: &str| Value::from(text).to_string();
+    let records = of_records(records);
+    let records = records.strip_suffix('}').unwrap_or(&records);
+    format!(
+        r#"{records},"window":{{"start":"{}","end":"{}"}},"state":{},"shardId":{},"eventSourceARN":{},"isFinalInvokeForWindow":{},"isWindowTerminatedEarly":{}}}"#,
+        seconds(window.start),
+        seconds(window.end),
+        window.state,
+        text(window.shard),
+        text(window.stream_arn),
+        window.is_final,
+        window.is_early,
+    )
 }
 
 /// How many of these records one event holds: as many as fit, at least one.

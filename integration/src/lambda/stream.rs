@@ -341,7 +341,10 @@ impl State {
         let parents = self.shards.get(number).map(|shard| &shard.parents);
         let places = { parents.into_iter().flatten() }
             .filter_map(|parent| self.shards.iter().position(|shard| shard.id == *parent));
-        places.map(|place| self.generation(place) + 1).max().unwrap_or(0)
+        places
+            .map(|place| self.generation(place) + 1)
+            .max()
+            .unwrap_or(0)
     }
 
     fn open(&mut self, parents: Vec<String>, range: (u128, u128)) -> usize {

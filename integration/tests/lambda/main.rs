@@ -23,4 +23,5 @@ mod sizes;
 mod table;
 mod target;
 mod tells;
+mod windows;
 mod world;

@@ -9,10 +9,15 @@ use serde_json::Value;
 
 /// The lines of metrics that its environments have printed, in order.
 fn metrics(function: &Function) -> Vec<Value> {
-    let words = function.environments().into_iter().map(|e| e.words().unwrap());
+    let words = function
+        .environments()
+        .into_iter()
+        .map(|e| e.words().unwrap());
     let words: String = words.collect();
     let lines = words.lines().filter(|line| line.contains("\"_aws\""));
-    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 #[test]
@@ -39,8 +44,14 @@ fn each_invocation_prints_a_line_of_metrics_and_an_alarm_ends_with_what_it_was_a
     assert_eq!(of("LanesStopped"), [1, 1, 0]);
     assert_eq!(of("OldestStoppedLaneAge")[2], 0);
     for line in &lines {
-        assert_eq!((&line["app"], &line["source"]), (&"orders".into(), &"orders".into()));
-        assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Namespace"], "lanekeeper");
+        assert_eq!(
+            (&line["app"], &line["source"]),
+            (&"orders".into(), &"orders".into())
+        );
+        assert_eq!(
+            line["_aws"]["CloudWatchMetrics"][0]["Namespace"],
+            "lanekeeper"
+        );
         assert_eq!(line["failed"], false);
     }
 }
@@ -66,7 +77,10 @@ fn metrics_are_switched_off_by_configuration() {
     let stream = stream(&[("A", "A1")]);
     let world = World::kinesis(&stream, &[("lambda.metrics", "false")]);
     let function = world.function();
-    Mapping::kinesis(&function, &stream).reports_failures().run().unwrap();
+    Mapping::kinesis(&function, &stream)
+        .reports_failures()
+        .run()
+        .unwrap();
     assert_eq!(world.target.texts(), ["A1"]);
     assert_eq!(metrics(&function), Vec::<Value>::new());
 }
@@ -85,13 +99,21 @@ fn the_trace_of_an_invocation_goes_on_in_the_handler_the_log_and_the_metrics() {
     assert!(trace.starts_with("Root=1-"), "{trace}");
     assert!(calls.iter().all(|call| call.trace == trace), "{calls:#?}");
     let lines = metrics(&function);
-    let traces: Vec<&str> = lines.iter().map(|line| line["trace_id"].as_str().unwrap()).collect();
+    let traces: Vec<&str> = lines
+        .iter()
+        .map(|line| line["trace_id"].as_str().unwrap())
+        .collect();
     assert_eq!(traces.len(), 2);
     assert_eq!(traces[0], trace);
     assert_ne!(traces[1], trace, "each invocation has its own");
     let words = function.environments()[0].words().unwrap();
     let request = lines[0]["request_id"].as_str().unwrap();
-    let stopped = words.lines().find(|line| line.contains("stopped") && !line.contains("_aws"));
+    let stopped = words
+        .lines()
+        .find(|line| line.contains("stopped") && !line.contains("_aws"));
     let stopped = stopped.unwrap_or_else(|| unreachable!("a lane has stopped: {words}"));
-    assert!(stopped.contains(trace) && stopped.contains(request), "{stopped}");
+    assert!(
+        stopped.contains(trace) && stopped.contains(request),
+        "{stopped}"
+    );
 }

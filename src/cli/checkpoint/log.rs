@@ -33,8 +33,8 @@ impl ReadLog {
             SourceKind::Local { .. } => false,
             SourceKind::Kafka { .. } => true,
             SourceKind::Kinesis { .. }
-        | SourceKind::DynamodbStreams { .. }
-        | SourceKind::Sqs { .. } => return Ok(None),
+            | SourceKind::DynamodbStreams { .. }
+            | SourceKind::Sqs { .. } => return Ok(None),
         };
         let selection = Selection {
             source: Some(name.source.to_string()),

@@ -47,8 +47,8 @@ impl Check<'_> {
                 continue;
             };
             let key = format!("sources.{}.arn", source.name);
-            let has_stream = { arn.split_once(":table/") }
-                .is_some_and(|(_, table)| table.contains("/stream/"));
+            let has_stream =
+                { arn.split_once(":table/") }.is_some_and(|(_, table)| table.contains("/stream/"));
             if !(arn.starts_with("arn:") && arn.contains(":dynamodb:") && has_stream) {
                 let message = format!(
                     "`{key}` is `{}`: expected the ARN of a table's stream, `arn:aws:dynamodb:REGION:ACCOUNT:table/NAME/stream/TIME` (the table's `LatestStreamArn`)",
@@ -121,14 +121,30 @@ mod tests {
         let arn = "arn:aws:dynamodb:eu-west-1:1:table/orders/stream/2020-11-10T20:21:56.370";
         let said = "expected the ARN of a table's stream";
         assert!(!of(arn, "").contains(said));
-        for other in ["orders", "arn:aws:dynamodb:eu-west-1:1:table/orders", "arn:aws:kinesis:eu-west-1:1:stream/s"] {
+        for other in [
+            "orders",
+            "arn:aws:dynamodb:eu-west-1:1:table/orders",
+            "arn:aws:kinesis:eu-west-1:1:stream/s",
+        ] {
             assert!(of(other, "").contains(said), "{other}");
         }
-        let by = of(arn, "[order]\nby = \"partition\"\n[lambda]\nparallelization_factor = 1\n");
-        assert!(by.contains("`order.by` is `partition` (lanekeeper.toml:7)"), "{by}");
+        let by = of(
+            arn,
+            "[order]\nby = \"partition\"\n[lambda]\nparallelization_factor = 1\n",
+        );
+        assert!(
+            by.contains("`order.by` is `partition` (lanekeeper.toml:7)"),
+            "{by}"
+        );
         let stops = of(arn, "[failure]\nstops = \"partition\"\n");
-        assert!(stops.contains("`failure.stops` is `partition` (lanekeeper.toml:7)"), "{stops}");
-        assert!(of(arn, "start = \"latest\"\n").contains("start"), "nothing reads it but its mapping");
+        assert!(
+            stops.contains("`failure.stops` is `partition` (lanekeeper.toml:7)"),
+            "{stops}"
+        );
+        assert!(
+            of(arn, "start = \"latest\"\n").contains("start"),
+            "nothing reads it but its mapping"
+        );
     }
 
     #[test]

@@ -1,7 +1,9 @@
 use super::*;
 use crate::{
     kpl,
-    lambda::sample::{self, base64, dynamodb_record, fifo_message, kafka, kinesis_record, records, sqs_message},
+    lambda::sample::{
+        self, base64, dynamodb_record, fifo_message, kafka, kinesis_record, records, sqs_message,
+    },
 };
 use mapping::Mapping;
 

@@ -12,7 +12,8 @@ const FIRST: &str = "700000000000888747038";
 /// Keys and payloads of each entry.
 fn keys(delivery: &crate::lambda::Delivery) -> Vec<String> {
     let entries = delivery.partitions[0].entries();
-    let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+    let text =
+        |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
     entries.map(|entry| text(entry.key())).collect()
 }
 
@@ -56,7 +57,10 @@ fn the_payload_is_the_record_as_it_came() {
         r#"{{"eventSource":"aws:dynamodb", "eventID":"c9fb", "eventSourceARN":"{TABLE_STREAM}",
             "dynamodb":{{"SequenceNumber":"7","Keys":{{"id":{{"S":"k"}}}},"NewImage":{{"n":{{"N":"1.0"}}}}}}}}"#
     );
-    for records in [record.clone(), format!("{record} , {}", record.replace("\"7\"", "\"8\""))] {
+    for records in [
+        record.clone(),
+        format!("{record} , {}", record.replace("\"7\"", "\"8\"")),
+    ] {
         let delivery = delivery(&format!(r#"{{"Records":[ {records} ]}}"#));
         let first = delivery.partitions[0].entries().next().expect("one");
         assert_eq!(first.value(), Some(record.as_bytes()));
@@ -81,7 +85,10 @@ fn an_event_is_of_its_table_and_says_no_shard() {
 fn one_number_of_two_items_is_two_positions_and_of_one_item_one() {
     let position = |key: &str, text: &str| {
         let delivery = delivery(&records(&[dynamodb_record(FIRST, key, text)]));
-        let entry = delivery.partitions[0].entries().next().map(|e| e.position().clone());
+        let entry = delivery.partitions[0]
+            .entries()
+            .next()
+            .map(|e| e.position().clone());
         entry.expect("one")
     };
     assert_ne!(position("a", "t"), position("b", "t"));
@@ -101,13 +108,18 @@ fn numbers_are_compared_as_numbers_and_named_as_they_were_written() {
         panic!("no body");
     };
     let body: Value = serde_json::from_slice(&body).expect("JSON");
-    assert_eq!(body, json!({"batchItemFailures": [{"itemIdentifier": "00010"}]}));
+    assert_eq!(
+        body,
+        json!({"batchItemFailures": [{"itemIdentifier": "00010"}]})
+    );
 }
 
 #[test]
 fn records_are_of_the_lanes_of_their_items() {
     let all = ["a", "b", "a"].iter().zip(["1", "2", "3"]);
-    let all: Vec<Value> = all.map(|(key, number)| dynamodb_record(number, key, "t")).collect();
+    let all: Vec<Value> = all
+        .map(|(key, number)| dynamodb_record(number, key, "t"))
+        .collect();
     let delivery = Arc::new(delivery(&records(&all)));
     let start = Start {
         assignment: Arc::new(Assignment {
@@ -128,7 +140,11 @@ fn records_are_of_the_lanes_of_their_items() {
     let lanes: Vec<&[u8]> = records.iter().map(crate::Record::lane).collect();
     assert_eq!(lanes[0], lanes[2]);
     assert_ne!(lanes[0], lanes[1]);
-    assert!(records[0].id().starts_with("orders/orders/1:"), "{}", records[0].id());
+    assert!(
+        records[0].id().starts_with("orders/orders/1:"),
+        "{}",
+        records[0].id()
+    );
 }
 
 #[test]

@@ -72,7 +72,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Records<'a> {
                 while records.fault.is_none() {
                     let next = if records.takes_text() {
                         let text = list.next_element::<&'de RawValue>()?;
-                        text.map(read).transpose().map_err(|e| A::Error::custom(said(&e)))?
+                        text.map(read)
+                            .transpose()
+                            .map_err(|e| A::Error::custom(said(&e)))?
                     } else {
                         let raw = list.next_element::<Raw<'de>>()?;
                         raw.map(|raw| (raw, ""))
@@ -154,9 +156,7 @@ impl<'a> Records<'a> {
         };
         match &mut first.into {
             Into::Shard(shard) => shard.take(index, raw.event_id.as_ref(), raw.kinesis),
-            Into::Table(stream) => {
-                stream.take(index, raw.event_id.as_ref(), raw.dynamodb, text)
-            }
+            Into::Table(stream) => stream.take(index, raw.event_id.as_ref(), raw.dynamodb, text),
             Into::Queue(queue) => queue.take(
                 index,
                 &sqs::Message {
@@ -188,11 +188,7 @@ impl<'a> Records<'a> {
     }
 }
 
-fn into<'a>(
-    source: &str,
-    arn: &str,
-    place: &dyn Fn() -> Place,
-) -> Result<Into<'a>, EventError> {
+fn into<'a>(source: &str, arn: &str, place: &dyn Fn() -> Place) -> Result<Into<'a>, EventError> {
     match source {
         kinesis::SOURCE => Ok(Into::Shard(kinesis::Shard::default())),
         dynamodb::SOURCE => match dynamodb::Stream::new(arn) {

@@ -155,9 +155,15 @@ fn dynamodb_events() -> Refused {
             after_first(without(sound("2"), &["dynamodb", "Keys"])),
         ),
         ("empty keys", keys(json!({}))),
-        ("three keys", keys(json!({"a": {"S": "1"}, "b": {"S": "1"}, "c": {"S": "1"}}))),
+        (
+            "three keys",
+            keys(json!({"a": {"S": "1"}, "b": {"S": "1"}, "c": {"S": "1"}})),
+        ),
         ("a key of no type", keys(json!({"a": {}}))),
-        ("a key of two types", keys(json!({"a": {"S": "1", "N": "1"}}))),
+        (
+            "a key of two types",
+            keys(json!({"a": {"S": "1", "N": "1"}})),
+        ),
         ("a key of another type", keys(json!({"a": {"BOOL": "1"}}))),
         ("a key that is no text", keys(json!({"a": {"N": 1}}))),
         ("a number twice", records(&[first(), sound("2"), first()])),

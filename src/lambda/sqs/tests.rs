@@ -32,7 +32,10 @@ fn a_fifo_message_has_its_number_group_and_attributes() {
 
 #[test]
 fn a_message_s_trace_is_a_header_behind_its_attributes() {
-    let event = EVENT.replace(r#""SenderId""#, r#""AWSTraceHeader":"Root=1-5759e988;Sampled=1","SenderId""#);
+    let event = EVENT.replace(
+        r#""SenderId""#,
+        r#""AWSTraceHeader":"Root=1-5759e988;Sampled=1","SenderId""#,
+    );
     let delivery = delivery(&event);
     let entry = delivery.partitions[0].entries().next().expect("one");
     let headers: Vec<_> = entry.headers().collect();

@@ -155,7 +155,13 @@ async fn what_is_no_trace_is_not_passed_on_as_one() {
             ("AWSTraceHeader", amazon),
         ];
         let (sent, _) = built(&run(&[(None, Some(b"x"), own)], None), false, None).await;
-        for absent in ["traceparent", "tracestate", "ce-tracestate", "x-amzn-trace-id", "x-injected"] {
+        for absent in [
+            "traceparent",
+            "tracestate",
+            "ce-tracestate",
+            "x-amzn-trace-id",
+            "x-injected",
+        ] {
             assert_eq!(header(&sent, absent), None, "{absent}");
         }
     }
@@ -163,9 +169,13 @@ async fn what_is_no_trace_is_not_passed_on_as_one() {
 
 #[tokio::test]
 async fn each_event_of_a_batch_has_its_own_trace() {
-    let own: Headers<'_> = &[("traceparent", PARENT.as_bytes()), ("AWSTraceHeader", b"Root=1-own")];
+    let own: Headers<'_> = &[
+        ("traceparent", PARENT.as_bytes()),
+        ("AWSTraceHeader", b"Root=1-own"),
+    ];
     let run = run(&[(None, Some(b"1"), own), (None, Some(b"2"), &[])], None);
-    let traced = crate::handler::within_trace(Some("Root=1-invoked".into()), built(&run, true, None));
+    let traced =
+        crate::handler::within_trace(Some("Root=1-invoked".into()), built(&run, true, None));
     let (headers, body) = traced.await;
     let events: Value = serde_json::from_slice(&body).expect("JSON");
     assert_eq!(events[0]["traceparent"], PARENT);
