@@ -85,6 +85,28 @@ fn metrics_are_switched_off_by_configuration() {
     assert_eq!(metrics(&function), Vec::<Value>::new());
 }
 
+/// Nothing may be delivered any more: the alarm of a parked lane ends with its release all the same.
+#[test]
+fn a_release_prints_a_line_of_metrics_for_its_source() {
+    let stream = stream(&[("A", "A1"), ("A", "A2")]);
+    let world = World::kinesis(&stream, &[("failure.then", "\"park\"")]);
+    world.target.always("A1", Say::Status(400));
+    let function = world.function();
+    let mapping = Mapping::kinesis(&function, &stream).reports_failures();
+    mapping.run().unwrap();
+    world.target.always("A1", Say::Done);
+    let release = serde_json::json!({"lanekeeper": {"release": {}}});
+    function.invoke(&release.to_string()).unwrap();
+    let lines = metrics(&function);
+    let of = |name: &str| -> Vec<u64> {
+        let values = lines.iter().map(|line| line[name].as_u64().unwrap());
+        values.collect()
+    };
+    assert_eq!(of("RecordsParked"), [2, 0]);
+    assert_eq!(of("LanesParked"), [1, 0]);
+    assert_eq!(of("RecordsDone"), [0, 2]);
+}
+
 /// What the handler does, what is logged and what is counted can be found by the invocation's trace.
 #[test]
 fn the_trace_of_an_invocation_goes_on_in_the_handler_the_log_and_the_metrics() {
