@@ -4,7 +4,7 @@ use crate::target::{Say, Target};
 use lanekeeper_integration::{
     lambda::{Delivery, Function, MessageQueue as _, Queue, Stream},
     proxy::{Faults, Proxy},
-    scene::{Ended, Scene, binary},
+    scene::{Ended, Scene, binary, example},
     tables::Tables,
 };
 use serde_json::Value;
@@ -106,11 +106,19 @@ impl World {
         self.function_within(&self.tables.through(proxy))
     }
 
+    /// The same in Rust: an example of this workspace.
+    pub(crate) fn example(&self, name: &str) -> Function {
+        let program = Function::new(example(name).unwrap());
+        self.configured(program, &self.tables.dynamodb().environment())
+    }
+
     fn function_within(&self, environment: &[(&'static str, String)]) -> Function {
-        let function = Function::new(binary().unwrap())
-            .args(["lambda"])
-            .envs(environment)
-            .timeout(Duration::from_secs(10));
+        let program = Function::new(binary().unwrap()).args(["lambda"]);
+        self.configured(program, environment)
+    }
+
+    fn configured(&self, program: Function, environment: &[(&'static str, String)]) -> Function {
+        let function = program.envs(environment).timeout(Duration::from_secs(10));
         self.settings
             .iter()
             .fold(function, |function, (name, value)| {
