@@ -15,7 +15,10 @@ pub mod exec;
 #[cfg(feature = "http")]
 pub mod http;
 
+mod trace;
+
 pub use function::{each, each_with};
+pub use trace::{trace_id, within_trace};
 
 /// Applies records. Called for one run at a time a lane, for at most `cap` runs at once.
 pub trait Handler: Send + Sync + 'static {

@@ -1,5 +1,5 @@
-//! What a Lambda function is invoked with by the mapping of a Kinesis stream, an SQS queue or Kafka
-//! topics, and what it answers.
+//! What a Lambda function is invoked with by the mapping of a stream of Kinesis or DynamoDB, an SQS queue
+//! or Kafka topics, and what it answers.
 //!
 //! [`decode`] tells the kinds of events apart and gives a [`Delivery`]: its partitions, each with its
 //! entries in the order in which they may be run. Of these [`Batches`] makes the records that a processor
@@ -9,6 +9,7 @@
 //! | from | a partition is | an entry's position | its key |
 //! |---|---|---|---|
 //! | Kinesis | the shard | the sequence number, `:n` behind it for the n-th record of an aggregate | the partition key; none where the stream places records by itself |
+//! | DynamoDB Streams | the table | the sequence number, `:n` behind it for the item | the item's primary key |
 //! | SQS | the queue | the message's id as a number: an identity, not an order | none |
 //! | SQS FIFO | the queue | `SequenceNumber` | the message group |
 //! | Kafka | `{topic}/{n}` | the offset | the record's key, if it has one |
@@ -26,6 +27,7 @@ mod applied;
 mod batch;
 mod bootstrap;
 mod delivery;
+mod dynamodb;
 mod event;
 mod figures;
 mod holder;
@@ -40,6 +42,7 @@ mod sample;
 mod serve;
 mod sqs;
 mod standing;
+mod windows;
 
 pub use answer::{Answer, Failures};
 pub use bootstrap::bootstrap;
@@ -49,4 +52,5 @@ pub use delivery::{Batches, Delivered, Delivery, Entry, Handed, NotUnpacked, Unp
 pub use event::{Event, EventError, EventKind, Place, decode};
 pub use figures::{Figures, Standstill};
 pub use invocation::{Function, InvocationError, Invoked};
-pub use serve::{ServeError, run, serve};
+pub use serve::{ServeError, run, run_windowed, serve};
+pub use windows::{Aggregate, Aggregated, STATE_BYTES_MAX, WindowState, aggregate};

@@ -2,8 +2,8 @@
 
 use std::{cmp::Ordering, fmt, str::FromStr, sync::Arc};
 
-/// A record's place in its partition: an offset, or a Kinesis sequence number with its
-/// sub-sequence number. 16 bytes; a clone is a copy or one reference count.
+/// A record's place in its partition: an offset, or a sequence number of Kinesis with its sub-sequence
+/// number, or one of DynamoDB Streams with a number for the item. 16 bytes; a clone is a copy or one reference count.
 ///
 /// Positions of one partition are of one kind. An offset is less than any sequence number, so that
 /// the order is total.
@@ -11,12 +11,14 @@ use std::{cmp::Ordering, fmt, str::FromStr, sync::Arc};
 pub enum Position {
     /// Kafka, embedded log (from 1), queue counters.
     Offset(u64),
-    /// Kinesis.
+    /// Kinesis, DynamoDB Streams.
     Sequence(Arc<Sequence>),
 }
 
 /// A Kinesis sequence number (up to 128 decimal digits, `0|([1-9]\d{0,128})` in the service's API
-/// model) and the index of a record within a KPL aggregate.
+/// model) and the index of a record within a KPL aggregate. Of DynamoDB Streams, where only the shard's own
+/// records are told apart by that number, a number of 32 bits that is made of the item's key stands in the
+/// place of the index.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Sequence {
     digits: Box<str>,

@@ -83,13 +83,13 @@ fn answered(delivery: &Delivery, is_unfinished: &dyn Fn(&Position) -> bool) {
         let id = &item["itemIdentifier"];
         let is_known = match delivery.kind {
             EventKind::Kinesis => entries().any(|e| e.position().number() == id.as_str()),
-            EventKind::Sqs | EventKind::SqsFifo => entries().any(|e| e.id() == id.as_str()),
+            EventKind::DynamodbStreams | EventKind::Sqs | EventKind::SqsFifo => entries().any(|e| e.id() == id.as_str()),
             EventKind::Kafka => entries().any(|e| e.position().offset() == id["offset"].as_u64()),
         };
         assert!(is_known, "{id} did not come");
     }
     match delivery.kind {
-        EventKind::Kinesis => assert!(items.len() <= 1),
+        EventKind::Kinesis | EventKind::DynamodbStreams => assert!(items.len() <= 1),
         EventKind::Sqs | EventKind::Kafka => assert_eq!(items.len(), unfinished),
         EventKind::SqsFifo => assert!(items.len() >= unfinished),
     }
@@ -131,13 +131,14 @@ fn taken(delivery: &Arc<Delivery>, index: usize) {
 
 impl Sent {
     fn payload(&self) -> Value {
-        if self.kind % 4 == 3 {
+        if self.kind % 5 == 3 {
             return self.kafka();
         }
         let records = self.records.iter().enumerate();
         let records: Vec<Value> = records
-            .map(|(n, record)| match self.kind % 4 {
+            .map(|(n, record)| match self.kind % 5 {
                 0 => record.kinesis(),
+                4 => record.dynamodb(),
                 1 => record.sqs(n, "orders"),
                 _ => record.sqs(n, "orders.fifo"),
             })
@@ -198,6 +199,25 @@ impl SentRecord {
                 "sequenceNumber": self.number(),
                 "data": self.data(),
                 "approximateArrivalTimestamp": f64::from(self.number) * 1e5,
+            },
+        })
+    }
+
+    fn dynamodb(&self) -> Value {
+        let mut keys = Map::new();
+        keys.insert("id".to_owned(), json!({"S": self.key}));
+        if let Some((name, byte)) = &self.header {
+            keys.insert(name.clone(), json!({"N": byte.to_string()}));
+        }
+        let number = if self.is_malformed { format!("0{}", self.number()) } else { self.number() };
+        json!({
+            "eventSource": "aws:dynamodb",
+            "eventSourceARN": "arn:aws:dynamodb:r:1:table/t/stream/2020",
+            "dynamodb": {
+                "Keys": keys,
+                "SequenceNumber": number,
+                "ApproximateCreationDateTime": f64::from(self.number) * 1e5,
+                "NewImage": {"data": {"B": self.data()}},
             },
         })
     }

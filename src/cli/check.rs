@@ -281,9 +281,10 @@ impl Findings {
             .iter()
             .filter_map(|source| match &source.kind {
                 SourceKind::Local { path, .. } => Some(path.as_path()),
-                SourceKind::Kafka { .. } | SourceKind::Kinesis { .. } | SourceKind::Sqs { .. } => {
-                    None
-                }
+                SourceKind::Kafka { .. }
+                | SourceKind::Kinesis { .. }
+                | SourceKind::DynamodbStreams { .. }
+                | SourceKind::Sqs { .. } => None,
             })
             .collect();
         for path in paths {

@@ -49,7 +49,9 @@ pub(crate) fn source_ends(
             let _ = (config, only);
             Ok(Vec::new())
         }
-        SourceKind::Kinesis { .. } | SourceKind::Sqs { .. } => Ok(Vec::new()),
+        SourceKind::Kinesis { .. }
+        | SourceKind::DynamodbStreams { .. }
+        | SourceKind::Sqs { .. } => Ok(Vec::new()),
     }
 }
 

@@ -91,7 +91,10 @@ fn local_paths(config: &Config) -> impl Iterator<Item = &std::path::PathBuf> {
         .iter()
         .filter_map(|source| match &source.kind {
             SourceKind::Local { path, .. } => Some(path),
-            SourceKind::Kafka { .. } | SourceKind::Kinesis { .. } | SourceKind::Sqs { .. } => None,
+            SourceKind::Kafka { .. }
+            | SourceKind::Kinesis { .. }
+            | SourceKind::DynamodbStreams { .. }
+            | SourceKind::Sqs { .. } => None,
         })
 }
 

@@ -319,7 +319,9 @@ impl Check<'_> {
             let feature = match &source.kind {
                 SourceKind::Local { .. } | SourceKind::Kafka { .. } => source.type_name(),
                 // Nothing but a mapping brings them.
-                SourceKind::Kinesis { .. } | SourceKind::Sqs { .. } => "lambda",
+                SourceKind::Kinesis { .. }
+                | SourceKind::DynamodbStreams { .. }
+                | SourceKind::Sqs { .. } => "lambda",
             };
             self.built(&key, feature);
         }
@@ -389,7 +391,8 @@ fn shared(a: &SourceKind, b: &SourceKind) -> Option<String> {
                     && pattern::name(other_topics, topic)
             })
             .map(|topic| format!("topic `{topic}` of `{bootstrap_servers}`")),
-        (SourceKind::Kinesis { arn }, SourceKind::Kinesis { arn: other }) => {
+        (SourceKind::Kinesis { arn }, SourceKind::Kinesis { arn: other })
+        | (SourceKind::DynamodbStreams { arn }, SourceKind::DynamodbStreams { arn: other }) => {
             (arn == other).then(|| format!("`{arn}`"))
         }
         (
@@ -402,6 +405,7 @@ fn shared(a: &SourceKind, b: &SourceKind) -> Option<String> {
             SourceKind::Local { .. }
             | SourceKind::Kafka { .. }
             | SourceKind::Kinesis { .. }
+            | SourceKind::DynamodbStreams { .. }
             | SourceKind::Sqs { .. },
             _,
         ) => None,

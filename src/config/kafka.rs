@@ -35,7 +35,10 @@ pub(crate) fn source_link(source: &SourceConfig) -> Option<KafkaLink> {
             properties: properties.clone(),
             allow_plaintext: *allow_plaintext,
         }),
-        SourceKind::Local { .. } | SourceKind::Kinesis { .. } | SourceKind::Sqs { .. } => None,
+        SourceKind::Local { .. }
+        | SourceKind::Kinesis { .. }
+        | SourceKind::DynamodbStreams { .. }
+        | SourceKind::Sqs { .. } => None,
     }
 }
 

@@ -21,11 +21,13 @@ pub struct SourceConfig {
     /// `type` and its keys.
     pub kind: SourceKind,
     /// `start`: where reading begins without a checkpoint. Default `None`: `earliest`, but `refuse` when a
-    /// Kafka group has committed offsets. `latest` leaves out what the log holds already. Not for `sqs`.
+    /// Kafka group has committed offsets. `latest` leaves out what the log holds already. Not for `sqs` and
+    /// `dynamodb-streams`.
     pub start: Option<StartAt>,
     /// `on_gap`: the checkpoint does not fit the log (older than its retention, ahead of its end,
     /// another log of the same name). Default `refuse`: end with an error that names both. The others lose
-    /// or repeat records, and say how many. Not for `sqs`.
+    /// or repeat records, and say how many. Not for `sqs` and
+    /// `dynamodb-streams`.
     pub on_gap: OnGap,
 }
 
@@ -69,6 +71,11 @@ pub enum SourceKind {
     /// `type = "kinesis"`.
     Kinesis {
         /// `arn`: of the stream, or of a registered consumer. Required.
+        arn: String,
+    },
+    /// `type = "dynamodb-streams"`.
+    DynamodbStreams {
+        /// `arn`: of the table's stream. Required. A stream that is switched off and on has another one.
         arn: String,
     },
     /// `type = "sqs"`.
@@ -129,6 +136,7 @@ impl SourceConfig {
             SourceKind::Local { .. } => "local",
             SourceKind::Kafka { .. } => "kafka",
             SourceKind::Kinesis { .. } => "kinesis",
+            SourceKind::DynamodbStreams { .. } => "dynamodb-streams",
             SourceKind::Sqs { .. } => "sqs",
         }
     }
@@ -138,6 +146,7 @@ pub(super) const TYPES: &[(&str, &str)] = &[
     ("local", "local"),
     ("kafka", "kafka"),
     ("kinesis", "kinesis"),
+    ("dynamodb-streams", "dynamodb-streams"),
     ("sqs", "sqs"),
 ];
 
@@ -148,7 +157,7 @@ pub(super) fn source(
     app: &str,
     base: &Path,
 ) -> Option<SourceConfig> {
-    let what = "one of `local`, `kafka`, `kinesis`, `sqs`";
+    let what = "one of `local`, `kafka`, `kinesis`, `dynamodb-streams`, `sqs`";
     let Some(kind) = section.required("type", what, read::choice(TYPES)) else {
         // Without a type there is no telling which keys are wrong.
         return None;
@@ -159,6 +168,9 @@ pub(super) fn source(
         "kinesis" => section
             .required("arn", "of the stream", read::text)
             .map(|arn| SourceKind::Kinesis { arn }),
+        "dynamodb-streams" => section
+            .required("arn", "of the table's stream", read::text)
+            .map(|arn| SourceKind::DynamodbStreams { arn }),
         _ => {
             let arn = section.optional("arn", read::text);
             section
@@ -166,8 +178,8 @@ pub(super) fn source(
                 .map(|queue_url| SourceKind::Sqs { queue_url, arn })
         }
     };
-    // A queue has no positions to start from.
-    let (start, on_gap) = if kind == "sqs" {
+    // A queue has no positions to start from; nothing but its mapping reads a table's stream.
+    let (start, on_gap) = if matches!(kind, "sqs" | "dynamodb-streams") {
         (None, OnGap::Refuse)
     } else {
         (

@@ -100,7 +100,10 @@ fn sources(reader: &Reader, section: Section<'_>, app: &str, base: &Path) -> Vec
 fn local_path(sources: &[SourceConfig], base: &Path) -> PathBuf {
     let first = sources.iter().find_map(|source| match &source.kind {
         SourceKind::Local { path, .. } => Some(path.clone()),
-        SourceKind::Kafka { .. } | SourceKind::Kinesis { .. } | SourceKind::Sqs { .. } => None,
+        SourceKind::Kafka { .. }
+        | SourceKind::Kinesis { .. }
+        | SourceKind::DynamodbStreams { .. }
+        | SourceKind::Sqs { .. } => None,
     });
     first.unwrap_or_else(|| base.join(LOCAL_FILE))
 }

@@ -41,6 +41,7 @@ mod answer;
 mod connect;
 mod request;
 mod signature;
+mod trace;
 
 use answer::{classified, failed, read_answer, retry_after};
 use connect::Connector;

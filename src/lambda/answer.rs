@@ -3,6 +3,7 @@
 //! | mapping | named are | since the mapping |
 //! |---|---|---|
 //! | Kinesis | the lowest unfinished sequence number, that of the aggregate for a record within one | delivers from the lowest one on again, whatever else is named |
+//! | DynamoDB Streams | the lowest unfinished sequence number | as Kinesis |
 //! | SQS | every unfinished message | deletes all others |
 //! | SQS FIFO | the first unfinished message of each group and all behind it in the group, done or not | deletes all others, and the group would go on without the one that failed |
 //! | Kafka | every unfinished offset | is not known to deliver later ones again, nor not to |
@@ -17,6 +18,7 @@ use super::{
 };
 use crate::position::Position;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use std::collections::HashSet;
 
 /// How the invocation ends.
@@ -39,6 +41,9 @@ pub struct Failures<'d> {
 
 #[derive(Serialize)]
 struct Body<'d> {
+    /// Of a tumbling window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'d RawValue>,
     #[serde(rename = "batchItemFailures")]
     failures: &'d [Item<'d>],
 }
@@ -91,6 +96,9 @@ impl<'d> Failures<'d> {
                 EventKind::Kinesis if is_unfinished && self.items.is_empty() => {
                     entry.position().number().map(Identifier::Text)
                 }
+                EventKind::DynamodbStreams if is_unfinished && self.items.is_empty() => {
+                    entry.id().map(Identifier::Text)
+                }
                 EventKind::Sqs if is_unfinished => entry.id().map(Identifier::Text),
                 EventKind::SqsFifo => {
                     let group = entry.key().unwrap_or_default();
@@ -105,7 +113,10 @@ impl<'d> Failures<'d> {
                     let offset = entry.position().offset();
                     offset.map(|offset| Identifier::Offset { partition, offset })
                 }
-                EventKind::Kinesis | EventKind::Sqs | EventKind::Kafka => None,
+                EventKind::Kinesis
+                | EventKind::DynamodbStreams
+                | EventKind::Sqs
+                | EventKind::Kafka => None,
             };
             self.items
                 .extend(identifier.map(|identifier| Item { identifier }));
@@ -124,6 +135,11 @@ impl<'d> Failures<'d> {
 
     /// The answer. `reports_failures`: the mapping looks for what an answer names.
     pub fn answer(&self, reports_failures: bool) -> Answer {
+        self.answer_with(reports_failures, None)
+    }
+
+    /// The same, with the state of a tumbling window.
+    pub(super) fn answer_with(&self, reports_failures: bool, state: Option<&RawValue>) -> Answer {
         if let Some((delivered, position)) = self.first
             && !reports_failures
         {
@@ -136,6 +152,7 @@ impl<'d> Failures<'d> {
             ));
         }
         let body = Body {
+            state,
             failures: &self.items,
         };
         match serde_json::to_vec(&body) {

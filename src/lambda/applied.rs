@@ -6,7 +6,7 @@ use super::{
     marks::Marked,
 };
 use crate::{
-    handler::{Answer, DeadLetter, FailureKind, PublishError, Target},
+    handler::{Answer, DeadLetter, FailureKind, PublishError, Target, within_trace},
     position::Position,
     record::{PartitionName, Record, Run},
 };
@@ -51,15 +51,18 @@ pub(super) struct Unapplied {
     pub(super) applied: Arc<Applied>,
     /// Which records were tried in vain.
     pub(super) begun: Arc<Begun>,
+    /// The trace of the invocation.
+    pub(super) trace: Option<Arc<str>>,
 }
 
 impl Unapplied {
     /// One try, of which it is known afterwards whether it began.
     fn tried(&self, run: Run) -> BoxFuture<'static, Answer> {
         let (target, begun) = (Arc::clone(&self.target), Arc::clone(&self.begun));
+        let trace = self.trace.clone();
         Box::pin(async move {
             let under_way = UnderWay::new(begun, run.clone());
-            let answer = target.try_run(run).await;
+            let answer = within_trace(trace, target.try_run(run)).await;
             let failure = answer.failure.as_ref();
             let has_failed = failure.is_some_and(|failure| failure.kind != FailureKind::Untried);
             under_way.ended(answer.done, has_failed);

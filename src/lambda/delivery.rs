@@ -190,6 +190,22 @@ impl Delivery {
     }
 }
 
+impl Delivery {
+    /// Refuses records of shards that the event does not name: for an order of each shard as a whole.
+    ///
+    /// # Errors
+    /// When there is one: [`EventError::NoShard`].
+    pub fn refuse_unnamed_shards(&self) -> Result<(), EventError> {
+        let partition = self.partitions.first();
+        match partition.filter(|_| self.kind == EventKind::DynamodbStreams) {
+            Some(partition) => Err(EventError::NoShard {
+                partition: partition.name.to_string(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Delivered {
     /// A partition without entries yet.
     pub(super) fn new(name: &str, item_name: &str) -> Self {
@@ -349,7 +365,7 @@ impl<'a> Entry<'a> {
         self.item.receives
     }
 
-    /// SQS: the message's id.
+    /// SQS: the message's id. DynamoDB Streams: the sequence number as it was written.
     pub fn id(self) -> Option<&'a str> {
         let id = self.of.slice(self.item.id?);
         std::str::from_utf8(id).ok()

@@ -3,7 +3,7 @@
 
 use super::{
     delivery::{Delivery, Window},
-    kafka, kinesis, sqs,
+    dynamodb, kafka, kinesis, sqs,
 };
 use crate::position::Position;
 use serde::Deserialize;
@@ -36,6 +36,8 @@ pub enum Event {
 pub enum EventKind {
     /// A Kinesis stream: one shard a delivery.
     Kinesis,
+    /// The stream of a DynamoDB table: one shard a delivery, which is not named.
+    DynamodbStreams,
     /// A standard SQS queue, which promises no order.
     Sqs,
     /// An SQS FIFO queue.
@@ -48,7 +50,7 @@ impl EventKind {
     /// Whether its positions are an order, or nothing but identities.
     pub fn is_ordered(self) -> bool {
         match self {
-            Self::Kinesis | Self::SqsFifo | Self::Kafka => true,
+            Self::Kinesis | Self::DynamodbStreams | Self::SqsFifo | Self::Kafka => true,
             Self::Sqs => false,
         }
     }
@@ -58,6 +60,7 @@ impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Kinesis => "Kinesis",
+            Self::DynamodbStreams => "DynamoDB Streams",
             Self::Sqs => "SQS",
             Self::SqsFifo => "SQS FIFO",
             Self::Kafka => "Kafka",
@@ -100,7 +103,7 @@ pub enum EventError {
     },
     /// No mapping sent it.
     #[error(
-        "the payload has neither `Records` of Kinesis or SQS nor `records` of Kafka, but {}: invoke the function by an event source mapping, or directly with `{{\"lanekeeper\": …}}`",
+        "the payload has neither `Records` of Kinesis, DynamoDB Streams or SQS nor `records` of Kafka, but {}: invoke the function by an event source mapping, or directly with `{{\"lanekeeper\": …}}`",
         named(.fields)
     )]
     NotAnEvent {
@@ -109,17 +112,12 @@ pub enum EventError {
     },
     /// From something else than a stream, a queue or a Kafka topic.
     #[error(
-        "the event comes from `{source_name}`, expected `aws:kinesis`, `aws:sqs`, `aws:kafka` or `SelfManagedKafka`: take that trigger off the function"
+        "the event comes from `{source_name}`, expected `aws:kinesis`, `aws:dynamodb`, `aws:sqs`, `aws:kafka` or `SelfManagedKafka`: take that trigger off the function"
     )]
     UnknownSource {
         /// Its `eventSource`.
         source_name: String,
     },
-    /// DynamoDB Streams, which is not read yet.
-    #[error(
-        "the event comes from DynamoDB Streams (`aws:dynamodb`), which this version does not read, expected `aws:kinesis`, `aws:sqs`, `aws:kafka` or `SelfManagedKafka`: disable that mapping, which keeps its place"
-    )]
-    DynamodbStreams,
     /// No mapping sends nothing.
     #[error(
         "the event holds no record, which no event source mapping sends: invoke the function by one, or directly with `{{\"lanekeeper\": …}}`"
@@ -194,6 +192,14 @@ pub enum EventError {
         sub: usize,
         /// How many records it holds.
         records: usize,
+    },
+    /// Shards of one partition that cannot be told apart, where each is to be kept in order as a whole.
+    #[error(
+        "records of `{partition}` come from shards of DynamoDB Streams, which an event does not name: an order of each shard (`order.by`, `failure.stops`: \"partition\") cannot be kept, and that of each item is"
+    )]
+    NoShard {
+        /// Which partition.
+        partition: String,
     },
     /// A record of a stream that says nowhere to which key it belongs, where keys are to be kept in order.
     #[error(
@@ -304,7 +310,10 @@ impl Envelope<'_> {
                 let arn = Some((**stream).to_owned());
                 Ok(Delivery::new(EventKind::Kinesis, arn))
             }
-            Some("dynamodb") => Err(EventError::DynamodbStreams),
+            Some("dynamodb") => {
+                let arn = Some((**stream).to_owned());
+                Ok(Delivery::new(EventKind::DynamodbStreams, arn))
+            }
             _ => Err(EventError::Empty),
         }
     }
@@ -338,9 +347,6 @@ impl Envelope<'_> {
 
 /// The error that names a source of which nothing is read.
 fn unknown(source: &str) -> EventError {
-    if source == "aws:dynamodb" {
-        return EventError::DynamodbStreams;
-    }
     EventError::UnknownSource {
         source_name: shown(source),
     }
@@ -350,6 +356,7 @@ fn unknown(source: &str) -> EventError {
 fn is_known(source: &str) -> bool {
     [
         kinesis::SOURCE,
+        dynamodb::SOURCE,
         sqs::SOURCE,
         kafka::AMAZON,
         kafka::SELF_MANAGED,

@@ -3,7 +3,7 @@
 //!
 //! The names stand in `docs/metrics.md`, and a test holds both equal.
 
-use super::Delivery;
+use super::{Delivery, windows::Open};
 use crate::{
     position::Position,
     processor::Counts,
@@ -142,11 +142,18 @@ impl Figures {
 
     /// The line, without its end. `now` is in milliseconds since 1970; `beside` stands in the line and is no
     /// metric.
-    pub(super) fn line(&self, (app, source): (&str, &str), now: i64, beside: &Beside<'_>) -> String {
+    pub(super) fn line(
+        &self,
+        (app, source): (&str, &str),
+        now: i64,
+        beside: &Beside<'_>,
+    ) -> String {
         let known: Vec<Metric> = { self.metrics(now).into_iter() }
             .filter(|(_, _, value)| value.is_some())
             .collect();
-        let definitions = known.iter().map(|(name, unit, _)| json!({"Name": name, "Unit": unit.name()}));
+        let definitions = known
+            .iter()
+            .map(|(name, unit, _)| json!({"Name": name, "Unit": unit.name()}));
         let mut line = Map::new();
         let directive = json!({
             "Namespace": NAMESPACE,
@@ -156,6 +163,7 @@ impl Figures {
         let about = json!({"Timestamp": now, "CloudWatchMetrics": [directive]});
         let beside = [
             ("request_id", json!(beside.request)),
+            ("trace_id", json!(beside.trace)),
             ("failed", json!(beside.failed)),
             ("time_left_ms", json!(beside.left_millis)),
             ("delivered", json!(self.delivered)),
@@ -164,7 +172,11 @@ impl Figures {
             ("rejected", json!(self.rejected)),
         ];
         let values = known.iter().map(|(name, _, value)| (*name, json!(value)));
-        let named = [("_aws", about), ("app", json!(app)), ("source", json!(source))];
+        let named = [
+            ("_aws", about),
+            ("app", json!(app)),
+            ("source", json!(source)),
+        ];
         for (name, value) in named.into_iter().chain(beside).chain(values) {
             line.insert(name.to_owned(), value);
         }
@@ -176,6 +188,8 @@ impl Figures {
 pub(super) struct Beside<'a> {
     /// Of the invocation.
     pub(super) request: &'a str,
+    /// Of the invocation, where it has one.
+    pub(super) trace: Option<&'a str>,
     /// It fails as a whole.
     pub(super) failed: bool,
     /// How long before the deadline it ended.
@@ -201,9 +215,17 @@ impl Begun {
         known.insert(name);
     }
 
-    pub(super) fn has(&self, partition: &PartitionName, position: &Position) -> bool {
+    /// How many of the records that are unfinished it does not know.
+    pub(super) fn not_of(&self, source: &Arc<str>, open: &Open) -> u64 {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.contains(&(partition.clone(), position.clone()))
+        let unknown = open.iter().filter(|(of, at)| {
+            let partition = PartitionName {
+                source: Arc::clone(source),
+                partition: Arc::clone(of),
+            };
+            !known.contains(&(partition, at.clone()))
+        });
+        unknown.count() as u64
     }
 }
 

@@ -1,16 +1,17 @@
 //! One invocation: assign, push the batch, run to the end, answer. The same processor as everywhere.
 
 use super::{
-    Answer, Delivered, Delivery, EventError, EventKind,
+    Answer, Delivered, Delivery, EventError, EventKind, Window,
     applied::{Decided, Unapplied},
     batch::BatchSource,
     figures::{Begun, Figures},
     holder::Invocation,
     marks::Marked,
     standing::Batch,
+    windows::{Open, WindowState},
 };
 use crate::{
-    handler::{DeadLetter, Target},
+    handler::{DeadLetter, Target, trace_id},
     history::History,
     position::Position,
     processor::{Clock, Outcome, Parts, Processor, Report, Settings, Watch},
@@ -19,7 +20,7 @@ use crate::{
     store::{MarkStore, WorkerId},
 };
 use partitions::Stops;
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -49,6 +50,8 @@ pub struct Function {
     pub target: Arc<dyn Target>,
     /// Where records go that failed for good; required where `failure.then` is `dead-letter`.
     pub dead_letter: Option<Arc<dyn DeadLetter>>,
+    /// What a tumbling window comes to; `None`: its state stays as it comes.
+    pub aggregate: Option<Arc<dyn WindowState>>,
     /// Where facts go.
     pub history: Arc<dyn History>,
     /// The time.
@@ -118,46 +121,37 @@ impl Function {
         delivery: Arc<Delivery>,
         left: Duration,
     ) -> Result<Invoked, InvocationError> {
-        let settings = self.settings_within(left)?;
+        if let Some(window) = &delivery.window
+            && delivery.partitions.is_empty()
+        {
+            return Ok(self.close_window(window, &delivery, left).await);
+        }
+        let (settings, began) = (self.settings_within(left)?, self.clock.now());
         let order = order_of(delivery.kind, settings.order);
         if order.by == OrderBy::Key {
             delivery.refuse_unplaced()?;
         }
+        if order.by == OrderBy::Partition || settings.failure.stops == Stops::Partition {
+            delivery.refuse_unnamed_shards()?;
+        }
         let invocation = self.invocation(&settings, left);
         let batches = self.batches(&delivery, source, &settings)?;
-        let (wall, clock) = (Arc::clone(&self.clock), Arc::clone(&self.clock));
+        let wall = Arc::clone(&self.clock);
         let marked = Arc::new(Marked::new(
             Arc::clone(&self.store),
             invocation.clone(),
             Arc::new(move || wall.wall_millis()),
             batches,
         ));
-        let handed: Box<dyn Source> = Box::new(BatchSource {
+        let watch = Arc::new(Watch::new(Arc::clone(&self.clock), settings.cap));
+        let begun = Arc::new(Begun::default());
+        let handed = Box::new(BatchSource {
             name: Arc::clone(source),
             delivery: Arc::clone(&delivery),
             marked: Arc::clone(&marked),
             order,
         });
-        let letters = self.dead_letter.as_ref().map(|target| {
-            let (target, marked) = (Arc::clone(target), Arc::clone(&marked));
-            Arc::new(Decided { target, marked }) as Arc<dyn DeadLetter>
-        });
-        let watch = Arc::new(Watch::new(clock, settings.cap));
-        let begun = Arc::new(Begun::default());
-        let processor = Processor::new(Parts {
-            worker: invocation.worker,
-            settings,
-            store: Arc::clone(&marked) as Arc<dyn crate::store::Store>,
-            target: Arc::new(Unapplied {
-                target: Arc::clone(&self.target),
-                applied: marked.applied(),
-                begun: Arc::clone(&begun),
-            }),
-            history: Arc::clone(&self.history),
-            dead_letter: letters,
-            sources: vec![(Arc::clone(source), handed)],
-            clock: Arc::clone(&self.clock),
-        });
+        let processor = self.processor(handed, (&marked, &begun), settings, invocation.worker);
         let (_nobody_stops_it, stops) = mpsc::unbounded_channel();
         let driven = processor.watched_by(Arc::clone(&watch)).drive(stops);
         // Whatever holds it up, there is an answer: what is not durable is unfinished.
@@ -167,23 +161,64 @@ impl Function {
         let open = unfinished(source, &delivery, &marked).await;
         let mut figures = Figures::of_nothing(&delivery);
         figures.unfinished = open.len() as u64;
-        let is_untried = |(of, at): &&(Arc<str>, Position)| {
-            let name = PartitionName {
-                source: Arc::clone(source),
-                partition: Arc::clone(of),
-            };
-            !begun.has(&name, at)
-        };
-        figures.not_started = open.iter().filter(is_untried).count() as u64;
-        vitals.counts.iter().for_each(|(_, counts)| figures.count(counts));
+        figures.not_started = begun.not_of(source, &open);
+        vitals
+            .counts
+            .iter()
+            .for_each(|(_, counts)| figures.count(counts));
         marked.figures(&mut figures).await;
-        let went = (report.as_ref(), outcome.as_ref(), vitals.sick_since.is_some());
-        let answer = self.answer(&delivery, &marked, &open, went).await;
+        let went = (
+            report.as_ref(),
+            outcome.as_ref(),
+            vitals.sick_since.is_some(),
+        );
+        let left = left.saturating_sub(self.clock.now().saturating_sub(began));
+        let answer = self.answer(&delivery, &marked, (&open, left), went).await;
         Ok(Invoked {
             answer,
             report,
             figures,
         })
+    }
+
+    /// What drives a batch.
+    fn processor(
+        &self,
+        source: Box<BatchSource>,
+        (marked, begun): (&Arc<Marked>, &Arc<Begun>),
+        settings: Settings,
+        worker: WorkerId,
+    ) -> Processor {
+        let letters = self.dead_letter.as_ref().map(|target| {
+            let (target, marked) = (Arc::clone(target), Arc::clone(marked));
+            Arc::new(Decided { target, marked }) as Arc<dyn DeadLetter>
+        });
+        Processor::new(Parts {
+            worker,
+            settings,
+            store: Arc::clone(marked) as Arc<dyn crate::store::Store>,
+            target: Arc::new(Unapplied {
+                target: Arc::clone(&self.target),
+                applied: marked.applied(),
+                begun: Arc::clone(begun),
+                trace: trace_id(),
+            }),
+            history: Arc::clone(&self.history),
+            dead_letter: letters,
+            sources: vec![(Arc::clone(&source.name), source as Box<dyn Source>)],
+            clock: Arc::clone(&self.clock),
+        })
+    }
+
+    /// A window's last invocation that brings nothing but its state.
+    async fn close_window(&self, window: &Window, delivery: &Delivery, left: Duration) -> Invoked {
+        Invoked {
+            answer: self
+                .window_answer(window, delivery, &Open::new(), left)
+                .await,
+            report: None,
+            figures: Figures::of_nothing(delivery),
+        }
     }
 
     fn settings_within(&self, left: Duration) -> Result<Settings, InvocationError> {
@@ -240,7 +275,7 @@ impl Function {
         &self,
         delivery: &Delivery,
         marked: &Marked,
-        open: &Open,
+        (open, left): (&Open, Duration),
         (report, outcome, is_sick): (Option<&Report>, Option<&Outcome>, bool),
     ) -> Answer {
         if let Some(Outcome::Source(error)) = outcome {
@@ -262,15 +297,15 @@ impl Function {
                 delivery.entries()
             ));
         }
+        if let Some(window) = &delivery.window {
+            return self.window_answer(window, delivery, open, left).await;
+        }
         let is_open = |delivered: &Delivered, position: &Position| {
             open.contains(&(delivered.name().clone(), position.clone()))
         };
         delivery.failures(is_open).answer(self.reports_failures)
     }
 }
-
-/// Records of a delivery that are not settled, by their partitions' names within their source.
-type Open = BTreeSet<(Arc<str>, Position)>;
 
 async fn unfinished(source: &Arc<str>, delivery: &Delivery, marked: &Marked) -> Open {
     let mut open = Open::new();
@@ -318,16 +353,21 @@ impl Function {
                 positions: delivered.entries().map(|e| e.position().clone()).collect(),
                 lanes: entries.map(lane).collect::<Result<_, _>>()?,
                 lanes_at: match delivery.kind {
-                    EventKind::Kinesis if shares => PartitionName::of_all(source),
-                    EventKind::Kinesis | EventKind::Sqs | EventKind::SqsFifo | EventKind::Kafka => {
-                        partition.clone()
+                    EventKind::Kinesis | EventKind::DynamodbStreams if shares => {
+                        PartitionName::of_all(source)
                     }
+                    EventKind::Kinesis
+                    | EventKind::DynamodbStreams
+                    | EventKind::Sqs
+                    | EventKind::SqsFifo
+                    | EventKind::Kafka => partition.clone(),
                 },
                 is_queue: matches!(delivery.kind, EventKind::Sqs | EventKind::SqsFifo),
                 stops_all: settings.failure.stops == Stops::Partition,
                 has_neighbours: match delivery.kind {
                     EventKind::Kinesis => self.parallelization_factor > 1,
-                    EventKind::Sqs | EventKind::SqsFifo => true,
+                    // All shards are one partition here.
+                    EventKind::DynamodbStreams | EventKind::Sqs | EventKind::SqsFifo => true,
                     EventKind::Kafka => false,
                 },
                 has_stable_positions: delivered.sharing == 0,

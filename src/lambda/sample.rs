@@ -5,6 +5,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 pub(super) const STREAM: &str = "arn:aws:kinesis:us-east-2:123456789012:stream/orders";
+pub(super) const TABLE_STREAM: &str =
+    "arn:aws:dynamodb:us-east-2:123456789012:table/orders/stream/2020-11-10T20:21:56.370";
 pub(super) const QUEUE: &str = "arn:aws:sqs:us-east-2:123456789012:orders";
 pub(super) const FIFO: &str = "arn:aws:sqs:us-east-2:123456789012:orders.fifo";
 
@@ -29,6 +31,26 @@ pub(super) fn kinesis_record(number: &str, key: &str, data: &[u8]) -> Value {
         "invokeIdentityArn": "arn:aws:iam::123456789012:role/lambda-kinesis-role",
         "awsRegion": "us-east-2",
         "eventSourceARN": STREAM,
+    })
+}
+
+/// One record of a table's stream: an item with a text.
+pub(super) fn dynamodb_record(number: &str, id: &str, text: &str) -> Value {
+    json!({
+        "eventID": "c9fbe7d0261a5163fcb6940593e41797",
+        "eventName": "INSERT",
+        "eventVersion": "1.1",
+        "eventSource": "aws:dynamodb",
+        "awsRegion": "us-east-2",
+        "dynamodb": {
+            "ApproximateCreationDateTime": 1664559083.25,
+            "Keys": {"id": {"S": id}},
+            "NewImage": {"id": {"S": id}, "text": {"S": text}},
+            "SequenceNumber": number,
+            "SizeBytes": 174,
+            "StreamViewType": "NEW_AND_OLD_IMAGES",
+        },
+        "eventSourceARN": TABLE_STREAM,
     })
 }
 

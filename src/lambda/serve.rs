@@ -1,13 +1,15 @@
 //! The function, as the Lambda runtime calls it: one process, one invocation at a time.
 
 use super::{
-    Answer, Delivery, Event, EventError, EventKind, Figures, Function, InvocationError, decode,
+    Aggregate, Aggregated, Answer, Delivery, Event, EventError, EventKind, Figures, Function,
+    InvocationError, decode,
     figures::{self, Beside},
     release::{ReleaseError, Request},
+    windows::WindowState,
 };
 use crate::{
     config::{Config, ConfigErrors, DeadLetterConfig, SourceKind, StoreKind},
-    handler::{DeadLetter, Handler, Rust, Target},
+    handler::{DeadLetter, Handler, Rust, Target, within_trace},
     history::Nowhere,
     run::MachineClock,
     source::pattern,
@@ -16,6 +18,7 @@ use crate::{
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
+use tracing::Instrument;
 
 /// Serves Lambda invocations with a Rust handler, for as long as the environment lives.
 ///
@@ -25,12 +28,33 @@ pub async fn run(config: &Config, handler: impl Handler) -> Result<(), ServeErro
     serve(config, Arc::new(Rust(handler))).await
 }
 
+/// As [`run`], with what tumbling windows come to.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_windowed(
+    config: &Config,
+    handler: impl Handler,
+    aggregate: impl Aggregate,
+) -> Result<(), ServeError> {
+    let windows: Arc<dyn WindowState> = Arc::new(Aggregated(aggregate));
+    serve_with(config, Arc::new(Rust(handler)), Some(windows)).await
+}
+
 /// As [`run`], with any target.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn serve(config: &Config, target: Arc<dyn Target>) -> Result<(), ServeError> {
-    let served = Arc::new(Served::new(config, target)?);
+    serve_with(config, target, None).await
+}
+
+async fn serve_with(
+    config: &Config,
+    target: Arc<dyn Target>,
+    aggregate: Option<Arc<dyn WindowState>>,
+) -> Result<(), ServeError> {
+    let served = Arc::new(Served::new(config, target, aggregate)?);
     let answer = move |event: LambdaEvent<Box<RawValue>>| {
         let served = Arc::clone(&served);
         async move { served.answer(&event.payload, &event.context).await }
@@ -96,7 +120,11 @@ struct Served {
 }
 
 impl Served {
-    fn new(config: &Config, target: Arc<dyn Target>) -> Result<Self, ServeError> {
+    fn new(
+        config: &Config,
+        target: Arc<dyn Target>,
+        aggregate: Option<Arc<dyn WindowState>>,
+    ) -> Result<Self, ServeError> {
         config.validate()?;
         let lambda = &config.lambda;
         Ok(Self {
@@ -111,6 +139,7 @@ impl Served {
                 store: store(config)?,
                 target,
                 dead_letter: dead_letter(config)?,
+                aggregate,
                 history: Arc::new(Nowhere),
                 clock: Arc::new(MachineClock),
             },
@@ -119,11 +148,17 @@ impl Served {
     }
 
     async fn answer(&self, payload: &RawValue, context: &Context) -> Result<Box<RawValue>, Failed> {
-        let answer = self.invoke(payload, context).await;
-        if let Err(error) = &answer {
-            tracing::error!(%error, "the invocation fails");
-        }
-        answer
+        let trace = context.xray_trace_id.as_deref();
+        let (request_id, trace_id) = (context.request_id.as_str(), trace);
+        let span = tracing::info_span!("invocation", request_id, trace_id);
+        let invoked = async {
+            let answer = self.invoke(payload, context).await;
+            if let Err(error) = &answer {
+                tracing::error!(%error, "the invocation fails");
+            }
+            answer
+        };
+        within_trace(trace.map(Arc::from), invoked.instrument(span)).await
     }
 
     async fn invoke(&self, payload: &RawValue, context: &Context) -> Result<Box<RawValue>, Failed> {
@@ -139,10 +174,6 @@ impl Served {
                 return written(&serde_json::json!({ "lanekeeper": { "release": released } }));
             }
         };
-        if delivery.window.is_some() {
-            let what = "the mapping has a tumbling window (`TumblingWindowInSeconds`), whose answers carry a state: processing by key has none; remove the window";
-            return Err(Failed::Unfinished(what.to_owned()));
-        }
         if self.config.lambda.parallelization_factor != Some(1) {
             delivery.refuse_mixed_keys()?;
         }
@@ -171,6 +202,7 @@ impl Served {
         let left = self.left(context.deadline);
         let beside = Beside {
             request: &context.request_id,
+            trace: context.xray_trace_id.as_deref(),
             failed,
             left_millis: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
         };
@@ -195,6 +227,9 @@ impl Served {
                     .map_or(own.as_str(), |(own, _)| own);
                 arn == Some(own)
             }
+            (SourceKind::DynamodbStreams { arn: own }, EventKind::DynamodbStreams) => {
+                arn == Some(own.as_str())
+            }
             (SourceKind::Sqs { arn: own, .. }, EventKind::Sqs | EventKind::SqsFifo) => {
                 own.as_deref() == arn
             }
@@ -208,8 +243,13 @@ impl Served {
                 SourceKind::Local { .. }
                 | SourceKind::Kafka { .. }
                 | SourceKind::Kinesis { .. }
+                | SourceKind::DynamodbStreams { .. }
                 | SourceKind::Sqs { .. },
-                EventKind::Kinesis | EventKind::Sqs | EventKind::SqsFifo | EventKind::Kafka,
+                EventKind::Kinesis
+                | EventKind::DynamodbStreams
+                | EventKind::Sqs
+                | EventKind::SqsFifo
+                | EventKind::Kafka,
             ) => false,
         };
         let mut found = { self.config.sources.iter() }.filter(|source| is_of(&source.kind));
@@ -227,7 +267,9 @@ impl Served {
     fn known(&self) -> String {
         let sources = self.config.sources.iter().map(|source| {
             let of = match &source.kind {
-                SourceKind::Kinesis { arn } => format!("`{arn}`"),
+                SourceKind::Kinesis { arn } | SourceKind::DynamodbStreams { arn } => {
+                    format!("`{arn}`")
+                }
                 SourceKind::Sqs { arn: Some(arn), .. } => format!("`{arn}`"),
                 SourceKind::Sqs { arn: None, .. } => "a queue without `arn`".to_owned(),
                 SourceKind::Kafka { topics, .. } => format!("topics `{}`", topics.join("`, `")),

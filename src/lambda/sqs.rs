@@ -21,6 +21,9 @@ pub(super) const SOURCE: &str = "aws:sqs";
 /// What ends the name of a FIFO queue, and of no other. (Standard queues have message groups too.)
 const FIFO: &str = ".fifo";
 
+/// As which header a message has the trace of whoever sent it.
+const TRACE: &str = "AWSTraceHeader";
+
 /// What stands under `attributes`: texts, whatever they mean.
 #[derive(Deserialize)]
 pub(super) struct Attributes<'a> {
@@ -33,6 +36,9 @@ pub(super) struct Attributes<'a> {
     number: Option<Text<'a>>,
     #[serde(borrow, rename = "MessageGroupId")]
     group: Option<Text<'a>>,
+    /// X-Ray's trace of whoever sent it.
+    #[serde(borrow, rename = "AWSTraceHeader")]
+    trace: Option<Text<'a>>,
 }
 
 /// What stands under `messageAttributes`.
@@ -112,7 +118,8 @@ impl Queue {
         })?;
         let key = group.map(|group| self.delivered.append(group.as_bytes()));
         let value = self.delivered.append(body.as_bytes());
-        let headers = self.headers(message.message_attributes.as_ref(), &place)?;
+        let trace = attributes.and_then(|all| all.trace.as_deref());
+        let headers = self.headers(message.message_attributes.as_ref(), trace, &place)?;
         let id = self.delivered.append(id.as_bytes());
         let received = attributes.and_then(|all| all.receives.as_deref());
         let sent = attributes.and_then(|all| all.sent.as_deref());
@@ -131,6 +138,7 @@ impl Queue {
     fn headers(
         &mut self,
         attributes: Option<&MessageAttributes<'_>>,
+        trace: Option<&str>,
         place: &dyn Fn() -> Place,
     ) -> Result<Span, EventError> {
         let from = self.delivered.headers_from();
@@ -145,6 +153,11 @@ impl Queue {
                 place: place(),
                 field: "messageAttributes.binaryValue",
             })?;
+            self.delivered.push_header(name, value);
+        }
+        if let Some(trace) = trace {
+            let name = self.delivered.append(TRACE.as_bytes());
+            let value = self.delivered.append(trace.as_bytes());
             self.delivered.push_header(name, value);
         }
         Ok(self.delivered.headers_since(from))

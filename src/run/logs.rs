@@ -86,7 +86,9 @@ pub(crate) fn of_source(
         SourceKind::Kafka { .. } => kafka::logs(config, source),
         #[cfg(not(feature = "kafka"))]
         SourceKind::Kafka { .. } => Err(not_built(config, source)),
-        SourceKind::Kinesis { .. } | SourceKind::Sqs { .. } => Err(not_built(config, source)),
+        SourceKind::Kinesis { .. }
+        | SourceKind::DynamodbStreams { .. }
+        | SourceKind::Sqs { .. } => Err(not_built(config, source)),
     }
 }
 

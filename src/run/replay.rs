@@ -144,6 +144,7 @@ fn lock_path(config: &Config) -> Option<&Path> {
                     SourceKind::Local { path, .. } => Some(path.as_path()),
                     SourceKind::Kafka { .. }
                     | SourceKind::Kinesis { .. }
+                    | SourceKind::DynamodbStreams { .. }
                     | SourceKind::Sqs { .. } => None,
                 })
         }

@@ -209,7 +209,10 @@ fn files(config: &Config) -> BTreeSet<PathBuf> {
         .iter()
         .filter_map(|source| match &source.kind {
             SourceKind::Local { path, .. } => Some(path),
-            SourceKind::Kafka { .. } | SourceKind::Kinesis { .. } | SourceKind::Sqs { .. } => None,
+            SourceKind::Kafka { .. }
+            | SourceKind::Kinesis { .. }
+            | SourceKind::DynamodbStreams { .. }
+            | SourceKind::Sqs { .. } => None,
         });
     let store = match &config.store.kind {
         StoreKind::Local { path } => Some(path),

@@ -8,4 +8,5 @@ mod large;
 mod letters;
 mod marks;
 mod shards;
+mod windows;
 mod world;

@@ -1,8 +1,13 @@
 //! Events as the function gets them, byte for byte of the shapes that were recorded.
 
-use super::{queue::Message, stream::StreamRecord, topics::TopicRecord};
+use super::{
+    queue::Message,
+    stream::{Kind, StreamRecord},
+    topics::TopicRecord,
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use jiff::Timestamp;
+use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,8 +22,46 @@ pub(super) const REQUEST_BYTES_MAX: usize = 6 * 1024 * 1024;
 const BEGIN: &str = r#"{"Records":["#;
 const END: &str = "]}";
 
-/// A record of a stream. One without a key has no `partitionKey` (what AWS does is not known, K13).
-pub(super) fn of_kinesis(stream_arn: &str, shard: &str, record: &StreamRecord) -> String {
+/// A record of a stream, of whichever kind that is.
+pub(super) fn of_stream(
+    kind: Kind,
+    stream_arn: &str,
+    shard: &str,
+    record: &StreamRecord,
+) -> String {
+    match kind {
+        Kind::Kinesis => of_kinesis(stream_arn, shard, record),
+        Kind::Table => of_table(stream_arn, shard, record),
+    }
+}
+
+/// A record of a table's stream, which does not say of which shard it is.
+fn of_table(stream_arn: &str, shard: &str, record: &StreamRecord) -> String {
+    let text = |text: &str| json!({"S": text});
+    let id = text(record.key.as_deref().unwrap_or_default());
+    let hash = Md5::digest(format!("{shard}:{}", record.sequence));
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    json!({
+        "eventID": hash,
+        "eventName": "INSERT",
+        "eventVersion": "1.1",
+        "eventSource": "aws:dynamodb",
+        "awsRegion": REGION,
+        "dynamodb": {
+            "ApproximateCreationDateTime": (millis(record.arrival) / 1000) as f64,
+            "Keys": {"id": id},
+            "NewImage": {"id": id, "text": text(&String::from_utf8_lossy(&record.data))},
+            "SequenceNumber": record.sequence.as_str(),
+            "SizeBytes": record.data.len(),
+            "StreamViewType": "NEW_AND_OLD_IMAGES",
+        },
+        "eventSourceARN": stream_arn,
+    })
+    .to_string()
+}
+
+/// A record of a stream of Kinesis. One without a key has no `partitionKey` (what AWS does is not known, K13).
+fn of_kinesis(stream_arn: &str, shard: &str, record: &StreamRecord) -> String {
     let mut kinesis = json!({
         "kinesisSchemaVersion": "1.0",
         "sequenceNumber": record.sequence.as_str(),
@@ -82,6 +125,39 @@ pub(super) fn of_kafka(topic: &str, partition: u32, record: &TopicRecord) -> Val
 /// An event of these records, in this order.
 pub(super) fn of_records(records: &[String]) -> String {
     format!("{BEGIN}{}{END}", records.join(","))
+}
+
+/// What the event of a tumbling window says beside its records.
+pub(super) struct WindowOf<'a> {
+    pub(super) start: SystemTime,
+    pub(super) end: SystemTime,
+    /// JSON.
+    pub(super) state: &'a str,
+    pub(super) shard: &'a str,
+    pub(super) stream_arn: &'a str,
+    pub(super) is_final: bool,
+    pub(super) is_early: bool,
+}
+
+/// An event of a tumbling window (K30).
+pub(super) fn of_window(records: &[String], window: &WindowOf<'_>) -> String {
+    let seconds = |time| {
+        let known = Timestamp::try_from(time);
+        known.map_or_else(|_| String::new(), |time: Timestamp| format!("{time:.0}"))
+    };
+    let text = |text: &str| Value::from(text).to_string();
+    let records = of_records(records);
+    let records = records.strip_suffix('}').unwrap_or(&records);
+    format!(
+        r#"{records},"window":{{"start":"{}","end":"{}"}},"state":{},"shardId":{},"eventSourceARN":{},"isFinalInvokeForWindow":{},"isWindowTerminatedEarly":{}}}"#,
+        seconds(window.start),
+        seconds(window.end),
+        window.state,
+        text(window.shard),
+        text(window.stream_arn),
+        window.is_final,
+        window.is_early,
+    )
 }
 
 /// How many of these records one event holds: as many as fit, at least one.

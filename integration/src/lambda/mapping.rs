@@ -25,6 +25,11 @@ impl Mapping {
         StreamMapping::new(function.clone(), stream.clone())
     }
 
+    /// From the stream of a table of DynamoDB, likewise: what is recorded of Kinesis holds of it too.
+    pub fn dynamodb(function: &Function, stream: &Stream) -> StreamMapping {
+        StreamMapping::new(function.clone(), stream.clone())
+    }
+
     /// From a queue of SQS, FIFO or not.
     pub fn sqs(function: &Function, queue: &(impl MessageQueue + Clone + 'static)) -> QueueMapping {
         QueueMapping::new(function.clone(), Box::new(queue.clone()))

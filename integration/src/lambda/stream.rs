@@ -22,11 +22,24 @@ const RETENTION: Duration = Duration::from_secs(24 * 3600);
 #[derive(Clone)]
 pub struct Stream {
     name: Arc<str>,
+    kind: Kind,
     clock: Clock,
     state: Arc<Mutex<State>>,
 }
 
+/// Whose stream it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// Of Kinesis.
+    Kinesis,
+    /// Of a table of DynamoDB: its records are items with a text. Numbers begin anew in each shard that has no
+    /// parent, since AWS promises no more than an order within a shard; a child's are greater than its
+    /// parents'.
+    Table,
+}
+
 struct State {
+    kind: Kind,
     shards: Vec<Shard>,
     retention: Duration,
     feed: Option<Box<dyn Feed>>,
@@ -118,6 +131,15 @@ impl Stream {
 
     /// The same on this clock.
     pub fn with_clock(name: &str, shards: usize, clock: Clock) -> Self {
+        Self::of_kind(Kind::Kinesis, name, shards, clock)
+    }
+
+    /// The stream of a table with so many open shards, on a clock of its own.
+    pub fn of_table(name: &str, shards: usize) -> Self {
+        Self::of_kind(Kind::Table, name, shards, Clock::default())
+    }
+
+    fn of_kind(kind: Kind, name: &str, shards: usize, clock: Clock) -> Self {
         let count = shards.max(1) as u128;
         let width = u128::MAX / count;
         let shards = (0..count).map(|number| {
@@ -132,8 +154,10 @@ impl Stream {
         });
         Self {
             name: name.into(),
+            kind,
             clock,
             state: Arc::new(Mutex::new(State {
+                kind,
                 shards: shards.collect(),
                 retention: RETENTION,
                 feed: None,
@@ -144,10 +168,13 @@ impl Stream {
     /// One whose shards and records, with their arrivals, are those of a server. Waits are skipped all the
     /// same: its records age by what is skipped.
     pub(crate) fn fed(name: &str, feed: Box<dyn Feed>) -> Self {
+        let kind = Kind::Kinesis;
         Self {
             name: name.into(),
+            kind,
             clock: Clock::default(),
             state: Arc::new(Mutex::new(State {
+                kind,
                 shards: Vec::new(),
                 retention: RETENTION,
                 feed: Some(feed),
@@ -162,7 +189,17 @@ impl Stream {
 
     /// Its ARN, as events name it.
     pub fn arn(&self) -> String {
-        format!("arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/{}", self.name)
+        let name = &self.name;
+        match self.kind {
+            Kind::Kinesis => format!("arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/{name}"),
+            Kind::Table => format!(
+                "arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}/stream/2026-01-01T00:00:00.000"
+            ),
+        }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// The time that its arrivals, and the mappings on it, live by.
@@ -267,18 +304,21 @@ impl Stream {
 impl State {
     fn put(&mut self, put: Put, now: SystemTime) -> io::Result<Sequence> {
         let count: usize = self.shards.iter().map(|shard| shard.records.len()).sum();
-        let sequence = match &put.sequence {
-            Some(number) => Sequence::new(number)?,
-            None => Sequence::generated(count),
-        };
         let hash = put.key.as_deref().map_or(0, hash_key);
-        let shard = match put.shard {
-            Some(number) => self.shards.get_mut(number),
-            None => self.shards.iter_mut().find(|shard| shard.takes(hash)),
+        let number = match put.shard {
+            Some(number) => Some(number),
+            None => self.shards.iter().position(|shard| shard.takes(hash)),
         };
-        let shard = shard
+        let generation = number.map_or(0, |number| self.generation(number));
+        let shard = number
+            .and_then(|number| self.shards.get_mut(number))
             .filter(|shard| !shard.is_closed)
             .ok_or_else(|| io::Error::other(format!("there is no such open shard: {put:?}")))?;
+        let sequence = match (&put.sequence, self.kind) {
+            (Some(number), _) => Sequence::new(number)?,
+            (None, Kind::Kinesis) => Sequence::generated(count),
+            (None, Kind::Table) => Sequence::of_table(generation, shard.records.len()),
+        };
         if let Some(last) = shard.records.last()
             && last.sequence >= sequence
         {
@@ -294,6 +334,17 @@ impl State {
             arrival: now - put.age,
         }));
         Ok(sequence)
+    }
+
+    /// How many generations of parents a shard has.
+    fn generation(&self, number: usize) -> usize {
+        let parents = self.shards.get(number).map(|shard| &shard.parents);
+        let places = { parents.into_iter().flatten() }
+            .filter_map(|parent| self.shards.iter().position(|shard| shard.id == *parent));
+        places
+            .map(|place| self.generation(place) + 1)
+            .max()
+            .unwrap_or(0)
     }
 
     fn open(&mut self, parents: Vec<String>, range: (u128, u128)) -> usize {

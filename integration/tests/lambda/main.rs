@@ -21,6 +21,8 @@ mod queues;
 mod refusals;
 mod shards;
 mod sizes;
+mod table;
 mod target;
 mod tells;
+mod windows;
 mod world;

@@ -52,6 +52,8 @@ pub(crate) struct Call {
     pub(crate) key: String,
     pub(crate) text: String,
     pub(crate) attempt: u32,
+    /// `x-amzn-trace-id`.
+    pub(crate) trace: String,
     pub(crate) began: Instant,
     /// When it was answered, or its caller was gone; `None`: under way.
     pub(crate) ended: Option<Instant>,
@@ -209,13 +211,17 @@ async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Byte
         let value = head.headers.get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_default().to_owned()
     };
-    let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
-    let key = header("ce-partitionkey");
+    let body = body.to_bytes();
+    let (key, text) = item(&body).unwrap_or_else(|| {
+        let text = String::from_utf8_lossy(&body).into_owned();
+        (header("ce-partitionkey"), text)
+    });
     let (place, say) = state.begin(Call {
         id: header("ce-id"),
         key: key.clone(),
         text: text.clone(),
         attempt: header("ce-attempt").parse().unwrap_or_default(),
+        trace: header("x-amzn-trace-id"),
         began,
         ended: None,
         is_done: false,
@@ -245,6 +251,13 @@ async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Byte
     };
     under_way.is_done = response.status() == StatusCode::OK;
     response
+}
+
+/// Key and text of an item, where the payload is a record of a table's stream.
+fn item(body: &[u8]) -> Option<(String, String)> {
+    let record: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let of = |path: &str| Some(record.pointer(path)?.as_str()?.to_owned());
+    Some((of("/dynamodb/Keys/id/S")?, of("/dynamodb/NewImage/text/S")?))
 }
 
 fn status(code: u16) -> Response<Full<Bytes>> {

@@ -90,6 +90,12 @@ impl World {
         Self::new(&[("type", "kinesis"), ("arn", &stream.arn())], settings)
     }
 
+    /// Behind the stream of a table.
+    pub(crate) fn table(stream: &Stream, settings: &[(&str, &str)]) -> Self {
+        let source = [("type", "dynamodb-streams"), ("arn", &stream.arn())];
+        Self::new(&source, settings)
+    }
+
     /// Behind a queue.
     pub(crate) fn sqs(queue: &Queue, settings: &[(&str, &str)]) -> Self {
         let url = "https://sqs.us-east-1.amazonaws.com/000000000000/orders";
@@ -212,6 +218,15 @@ pub(crate) fn stream(records: &[(&str, &str)]) -> Stream {
     let stream = Stream::new("orders", 1);
     for (key, text) in records {
         stream.put(key, text).unwrap();
+    }
+    stream
+}
+
+/// The stream of a table, with these items: ids and texts.
+pub(crate) fn table(shards: usize, items: &[(&str, &str)]) -> Stream {
+    let stream = Stream::of_table("items", shards);
+    for (id, text) in items {
+        stream.put(id, text).unwrap();
     }
     stream
 }

@@ -11,3 +11,4 @@ mod servers;
 mod shards;
 mod sqs;
 mod stubs;
+mod windows;

@@ -32,7 +32,9 @@ impl ReadLog {
         let is_given_out = match &source.kind {
             SourceKind::Local { .. } => false,
             SourceKind::Kafka { .. } => true,
-            SourceKind::Kinesis { .. } | SourceKind::Sqs { .. } => return Ok(None),
+            SourceKind::Kinesis { .. }
+            | SourceKind::DynamodbStreams { .. }
+            | SourceKind::Sqs { .. } => return Ok(None),
         };
         let selection = Selection {
             source: Some(name.source.to_string()),

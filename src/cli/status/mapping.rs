@@ -8,6 +8,10 @@ pub(super) fn unknown_frontier(config: &Config, source: &str, is_owned: bool) ->
     let source = config.sources.iter().find(|s| s.name == source)?;
     match &source.kind {
         SourceKind::Kinesis { .. } => Some(of_stream(config)),
+        SourceKind::DynamodbStreams { .. } => Some(
+            "its mapping keeps a place in each shard, where nobody can read it, and its events do not name the shards, which are one partition here"
+                .to_owned(),
+        ),
         SourceKind::Sqs { .. } => Some(
             "a queue has no place up to which all is settled: its mapping deletes each message that is done"
                 .to_owned(),
@@ -45,6 +49,7 @@ mod tests {
             "app = \"a\"\ncap = 1\n\
              [sources.s]\ntype = \"kinesis\"\narn = \"arn:aws:kinesis:eu-west-1:1:stream/s\"\n\
              [sources.q]\ntype = \"sqs\"\nqueue_url = \"https://sqs.eu-west-1.amazonaws.com/1/q\"\n\
+             [sources.d]\ntype = \"dynamodb-streams\"\narn = \"arn:aws:dynamodb:eu-west-1:1:table/t/stream/2020\"\n\
              [sources.k]\ntype = \"kafka\"\nbootstrap_servers = \"localhost:9092\"\ntopics = [\"t\"]\n\
              [sources.l]\ntype = \"local\"\ntopic = \"t\"\n{lambda}"
         );
@@ -67,6 +72,11 @@ mod tests {
             why("q", false)
                 .expect("a queue")
                 .contains("deletes each message")
+        );
+        assert!(
+            why("d", false)
+                .expect("a table's stream")
+                .contains("do not name the shards")
         );
         assert!(
             why("s", false)

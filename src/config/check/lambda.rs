@@ -2,6 +2,7 @@
 
 use super::Check;
 use crate::{config::SourceKind, record::OrderBy};
+use partitions::Stops;
 
 impl Check<'_> {
     pub(super) fn lambda(&mut self) {
@@ -15,6 +16,7 @@ impl Check<'_> {
             self.problem(&["cap", "lambda.concurrency"], message);
         }
         self.shard_order();
+        self.unnamed_shards();
     }
 
     /// A shard is in order as a whole only where one batch of it is out at a time.
@@ -35,6 +37,35 @@ impl Check<'_> {
                 source.name,
             );
             self.problem(&["order.by", "lambda.parallelization_factor"], message);
+        }
+    }
+
+    /// An event of DynamoDB Streams does not say of which shard it is.
+    fn unnamed_shards(&mut self) {
+        for source in &self.config.sources {
+            let SourceKind::DynamodbStreams { arn } = &source.kind else {
+                continue;
+            };
+            let key = format!("sources.{}.arn", source.name);
+            let has_stream =
+                { arn.split_once(":table/") }.is_some_and(|(_, table)| table.contains("/stream/"));
+            if !(arn.starts_with("arn:") && arn.contains(":dynamodb:") && has_stream) {
+                let message = format!(
+                    "`{key}` is `{}`: expected the ARN of a table's stream, `arn:aws:dynamodb:REGION:ACCOUNT:table/NAME/stream/TIME` (the table's `LatestStreamArn`)",
+                    arn.escape_debug()
+                );
+                self.problem(&[&key], message);
+            }
+            let by = (self.config.order.by == OrderBy::Partition).then_some("order.by");
+            let stops = (self.config.failure.stops == Stops::Partition).then_some("failure.stops");
+            for setting in [by, stops].into_iter().flatten() {
+                let message = format!(
+                    "`{setting}` is `partition` ({}) and `sources.{}` is the stream of a table: its events do not name their shards, so that no shard can be kept in order, or stopped, as a whole; let it be the default, which keeps the order of each item",
+                    self.place(setting),
+                    source.name,
+                );
+                self.problem(&[setting, &key], message);
+            }
         }
     }
 }
@@ -76,6 +107,44 @@ mod tests {
                 "{told}"
             );
         }
+    }
+
+    #[test]
+    fn a_table_s_stream_has_an_arn_of_its_own_and_no_shards() {
+        let of = |arn: &str, rest: &str| {
+            let text = format!(
+                "app = \"a\"\ncap = 1\n[sources.d]\ntype = \"dynamodb-streams\"\narn = \"{arn}\"\n{rest}"
+            );
+            let found = Config::from_toml(&text, Path::new("lanekeeper.toml"));
+            found.map_or_else(|told| told.to_string(), |_| String::new())
+        };
+        let arn = "arn:aws:dynamodb:eu-west-1:1:table/orders/stream/2020-11-10T20:21:56.370";
+        let said = "expected the ARN of a table's stream";
+        assert!(!of(arn, "").contains(said));
+        for other in [
+            "orders",
+            "arn:aws:dynamodb:eu-west-1:1:table/orders",
+            "arn:aws:kinesis:eu-west-1:1:stream/s",
+        ] {
+            assert!(of(other, "").contains(said), "{other}");
+        }
+        let by = of(
+            arn,
+            "[order]\nby = \"partition\"\n[lambda]\nparallelization_factor = 1\n",
+        );
+        assert!(
+            by.contains("`order.by` is `partition` (lanekeeper.toml:7)"),
+            "{by}"
+        );
+        let stops = of(arn, "[failure]\nstops = \"partition\"\n");
+        assert!(
+            stops.contains("`failure.stops` is `partition` (lanekeeper.toml:7)"),
+            "{stops}"
+        );
+        assert!(
+            of(arn, "start = \"latest\"\n").contains("start"),
+            "nothing reads it but its mapping"
+        );
     }
 
     #[test]

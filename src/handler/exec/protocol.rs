@@ -9,6 +9,7 @@
 //! - `headers` are pairs `[name, text]`, or `[name, {"base64": …}]`.
 //! - `timestamp` is in milliseconds since 1970, absent where the source has none.
 //! - `attempt` counts from 1.
+//! - `trace_id`, in a function: the X-Ray trace of its invocation, absent where there is none.
 //!
 //! With `records_per_call` above 1 every line is an array of such objects, also when it holds one:
 //! consecutive records of one lane, to be applied in order up to the first failure.
@@ -27,7 +28,7 @@
 //!   `"record": k`, which must be done.
 
 use crate::{
-    handler::{AFTER_MAX, Answer, ERROR_CHARS_MAX, Failure, excerpt},
+    handler::{AFTER_MAX, Answer, ERROR_CHARS_MAX, Failure, excerpt, trace_id},
     position::Position,
     record::{Record, Run},
 };
@@ -57,6 +58,8 @@ struct Call<'a> {
     timestamp: Option<i64>,
     attempt: u32,
     generation: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -67,7 +70,7 @@ enum HeaderValue<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn new(record: &'a Record, attempt: u32) -> Self {
+    fn new(record: &'a Record, attempt: u32, trace_id: Option<&'a str>) -> Self {
         let assignment = record.assignment();
         let (key, key_base64) = text_or_base64(record.key());
         let (value, value_base64) = text_or_base64(record.value());
@@ -87,6 +90,7 @@ impl<'a> Call<'a> {
             timestamp: record.timestamp(),
             attempt,
             generation: assignment.generation,
+            trace_id,
         }
     }
 }
@@ -113,16 +117,18 @@ fn header_value(bytes: &[u8]) -> HeaderValue<'_> {
 /// # Errors
 /// When the run cannot be written as JSON; no run is known to do that.
 pub fn encode(run: &Run, array: bool) -> Result<Vec<u8>, serde_json::Error> {
+    let trace = trace_id();
+    let trace = trace.as_deref();
     let weight: usize = run.records().iter().map(Record::bytes).sum();
     let mut line = Vec::with_capacity(weight + run.records().len() * 256);
     if array {
         // Only a lane's head can have been tried before, so all others are at their first attempt.
         let calls: Vec<Call<'_>> = (run.records().iter().enumerate())
-            .map(|(i, record)| Call::new(record, if i == 0 { run.attempt() } else { 1 }))
+            .map(|(i, record)| Call::new(record, if i == 0 { run.attempt() } else { 1 }, trace))
             .collect();
         serde_json::to_writer(&mut line, &calls)?;
     } else {
-        serde_json::to_writer(&mut line, &Call::new(run.first(), run.attempt()))?;
+        serde_json::to_writer(&mut line, &Call::new(run.first(), run.attempt(), trace))?;
     }
     line.push(b'\n');
     Ok(line)

@@ -1,6 +1,6 @@
 //! A run as an HTTP request: CloudEvents 1.0, one event in binary mode, several as a batch.
 
-use super::signature::Secret;
+use super::{signature::Secret, trace};
 use crate::record::{Record, Run};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http_body_util::Full;
@@ -51,6 +51,18 @@ pub(super) fn build(
         }
         run.first().value().unwrap_or_default().to_vec()
     };
+    let alone = (run.records().len() == 1).then(|| run.first());
+    if let Some(Ok(trace)) = trace::amazon(alone).map(HeaderValue::try_from) {
+        headers.insert("x-amzn-trace-id", trace);
+    }
+    // A batch has a trace of each of its events.
+    if let Some((Some(parent), state)) = alone.map(trace::context) {
+        let state = state.map(|state| ("tracestate", state));
+        for (name, value) in [("traceparent", parent)].into_iter().chain(state) {
+            let value = HeaderValue::try_from(value).map_err(|e| told(&e))?;
+            headers.insert(name, value);
+        }
+    }
     // The same at every try, so that the target can tell a repetition.
     let id = match run.records().len() {
         1 => escaped(run.id()),
@@ -97,6 +109,11 @@ struct Event<'a> {
     position: String,
     attempt: u32,
     generation: String,
+    /// The trace that the record came with (the distributed tracing extension of CloudEvents).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracestate: Option<&'a str>,
     /// The record's own headers as JSON: `[[name, text | {"base64"}], …]`; attributes are scalars.
     #[serde(skip_serializing_if = "Option::is_none")]
     headers: Option<String>,
@@ -120,6 +137,7 @@ impl<'a> Event<'a> {
         let key = record.key().map(|key| (str::from_utf8(key).ok(), key));
         let datacontenttype = content_type(record);
         let data = data(record, datacontenttype.as_deref());
+        let (traceparent, tracestate) = trace::context(record);
         Self {
             specversion: "1.0",
             kind: EVENT_TYPE,
@@ -139,6 +157,8 @@ impl<'a> Event<'a> {
             attempt,
             // A string, since CloudEvents' integers have 32 bits.
             generation: assignment.generation.to_string(),
+            traceparent,
+            tracestate,
             headers: headers_as_json(record),
             data_base64: match data {
                 Some(_) => None,
@@ -155,6 +175,8 @@ impl<'a> Event<'a> {
             ("ce-partitionkey", self.partitionkey.map(str::to_owned)),
             ("ce-keybase64", self.keybase64.clone()),
             ("ce-headers", self.headers.clone()),
+            ("ce-traceparent", self.traceparent.map(str::to_owned)),
+            ("ce-tracestate", self.tracestate.map(str::to_owned)),
         ];
         let mut all = vec![
             ("ce-specversion", self.specversion.to_owned()),

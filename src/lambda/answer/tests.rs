@@ -1,7 +1,9 @@
 use super::*;
 use crate::{
     kpl,
-    lambda::sample::{self, base64, fifo_message, kafka, kinesis_record, records, sqs_message},
+    lambda::sample::{
+        self, base64, dynamodb_record, fifo_message, kafka, kinesis_record, records, sqs_message,
+    },
 };
 use mapping::Mapping;
 
@@ -187,7 +189,7 @@ fn a_mapping_that_looks_for_no_answer_is_given_none() {
 fn random_delivery(random: &mut fastrand::Rng) -> Delivery {
     let count = random.usize(1..12);
     let key = |random: &mut fastrand::Rng| format!("k{}", random.u8(..3));
-    let payload = match random.u8(..4) {
+    let payload = match random.u8(..5) {
         0 => {
             let mut number = random.u64(1..200);
             let mut all = Vec::new();
@@ -208,6 +210,15 @@ fn random_delivery(random: &mut fastrand::Rng) -> Delivery {
             let messages =
                 (0..count as u64).map(|n| fifo_message(&format!("m{n}"), &key(random), n * 7));
             records(&messages.collect::<Vec<_>>())
+        }
+        3 => {
+            let mut number = 90;
+            let mut all = Vec::new();
+            for _ in 0..count {
+                number += random.u64(1..20);
+                all.push(dynamodb_record(&number.to_string(), &key(random), "x"));
+            }
+            records(&all)
         }
         _ => {
             let mut offsets = || {

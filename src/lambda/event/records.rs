@@ -1,15 +1,16 @@
-//! `Records`, of which Kinesis and SQS make the same list with other members: each is taken as it is
+//! `Records`, of which Kinesis, DynamoDB Streams and SQS make the same list with other members: each is taken as it is
 //! read, so that no list of them is kept beside what is made of them.
 
 use super::{EventError, EventKind, Place, Text, is_known, shown, unknown};
-use crate::lambda::{delivery::Delivery, kinesis, sqs};
+use crate::lambda::{delivery::Delivery, dynamodb, kinesis, sqs};
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, SeqAccess, Visitor},
+    de::{Error as _, IgnoredAny, SeqAccess, Visitor},
 };
+use serde_json::value::RawValue;
 use std::fmt;
 
-/// What Kinesis and SQS write of a record.
+/// What Kinesis, DynamoDB Streams and SQS write of a record.
 #[derive(Deserialize)]
 struct Raw<'a> {
     #[serde(borrow, rename = "eventSource", alias = "EventSource")]
@@ -20,6 +21,8 @@ struct Raw<'a> {
     event_id: Option<Text<'a>>,
     #[serde(borrow)]
     kinesis: Option<kinesis::Raw<'a>>,
+    #[serde(borrow)]
+    dynamodb: Option<dynamodb::Raw<'a>>,
     #[serde(borrow, rename = "messageId")]
     message_id: Option<Text<'a>>,
     #[serde(borrow)]
@@ -45,6 +48,7 @@ struct First<'a> {
 
 enum Into<'a> {
     Shard(kinesis::Shard<'a>),
+    Table(dynamodb::Stream),
     Queue(sqs::Queue),
 }
 
@@ -66,10 +70,19 @@ impl<'de: 'a, 'a> Deserialize<'de> for Records<'a> {
                 };
                 let mut index = 0;
                 while records.fault.is_none() {
-                    let Some(raw) = list.next_element::<Raw<'de>>()? else {
+                    let next = if records.takes_text() {
+                        let text = list.next_element::<&'de RawValue>()?;
+                        text.map(read)
+                            .transpose()
+                            .map_err(|e| A::Error::custom(said(&e)))?
+                    } else {
+                        let raw = list.next_element::<Raw<'de>>()?;
+                        raw.map(|raw| (raw, ""))
+                    };
+                    let Some((raw, text)) = next else {
                         return Ok(records);
                     };
-                    records.fault = records.take(index, raw).err();
+                    records.fault = records.take(index, raw, text).err();
                     index += 1;
                 }
                 while list.next_element::<IgnoredAny>()?.is_some() {}
@@ -81,8 +94,30 @@ impl<'de: 'a, 'a> Deserialize<'de> for Records<'a> {
     }
 }
 
+/// A record, and its JSON as it came.
+fn read(text: &RawValue) -> Result<(Raw<'_>, &str), serde_json::Error> {
+    Ok((serde_json::from_str(text.get())?, text.get()))
+}
+
+/// What is wrong, without its place in the record: that in the event is added.
+fn said(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    text.strip_suffix(&place).unwrap_or(&text).to_owned()
+}
+
 impl<'a> Records<'a> {
-    fn take(&mut self, index: usize, raw: Raw<'a>) -> Result<(), EventError> {
+    /// Whether the next record is wanted with its JSON as it came: as long as it is not known to be of a
+    /// source whose payloads are members of their own. Others are read once.
+    fn takes_text(&self) -> bool {
+        match self.first.as_ref().map(|first| &first.into) {
+            None | Some(Into::Table(_)) => true,
+            Some(Into::Shard(_) | Into::Queue(_)) => false,
+        }
+    }
+
+    /// `text` is empty where [`Records::takes_text`] says no.
+    fn take(&mut self, index: usize, raw: Raw<'a>, text: &str) -> Result<(), EventError> {
         let place = || Place {
             index,
             id: { raw.event_id.as_ref().or(raw.message_id.as_ref()) }.map(|id| shown(id)),
@@ -116,11 +151,12 @@ impl<'a> Records<'a> {
             none => none.insert(First {
                 source: source.clone(),
                 arn: arn.clone(),
-                into: into(source, arn)?,
+                into: into(source, arn, &place)?,
             }),
         };
         match &mut first.into {
             Into::Shard(shard) => shard.take(index, raw.event_id.as_ref(), raw.kinesis),
+            Into::Table(stream) => stream.take(index, raw.event_id.as_ref(), raw.dynamodb, text),
             Into::Queue(queue) => queue.take(
                 index,
                 &sqs::Message {
@@ -143,6 +179,7 @@ impl<'a> Records<'a> {
         };
         let (kind, delivered) = match first.into {
             Into::Shard(shard) => (EventKind::Kinesis, shard.finish()?),
+            Into::Table(stream) => (EventKind::DynamodbStreams, Some(stream.finish()?)),
             Into::Queue(queue) => (queue.kind(), Some(queue.finish()?)),
         };
         let mut delivery = Delivery::new(kind, Some((*first.arn).to_owned()));
@@ -151,9 +188,18 @@ impl<'a> Records<'a> {
     }
 }
 
-fn into<'a>(source: &str, arn: &str) -> Result<Into<'a>, EventError> {
+fn into<'a>(source: &str, arn: &str, place: &dyn Fn() -> Place) -> Result<Into<'a>, EventError> {
     match source {
         kinesis::SOURCE => Ok(Into::Shard(kinesis::Shard::default())),
+        dynamodb::SOURCE => match dynamodb::Stream::new(arn) {
+            Some(stream) => Ok(Into::Table(stream)),
+            None => Err(EventError::Malformed {
+                place: place(),
+                field: "eventSourceARN",
+                found: shown(arn),
+                expected: "`arn:aws:dynamodb:{region}:{account}:table/{table}/stream/{time}`",
+            }),
+        },
         sqs::SOURCE => Ok(Into::Queue(sqs::Queue::new(arn))),
         other => Err(unknown(other)),
     }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::lambda::sample::{
-    self, error, fifo_message, kafka, kinesis_record, records, sqs_message,
+    self, dynamodb_record, error, fifo_message, kafka, kinesis_record, records, sqs_message,
 };
 use serde_json::{Value, json};
 
@@ -33,6 +33,10 @@ fn kinds_are_told_apart_by_source_and_arn() {
             records(&[kinesis_record("1", "a", b"x")]),
             EventKind::Kinesis,
         ),
+        (
+            records(&[dynamodb_record("1", "a", "x")]),
+            EventKind::DynamodbStreams,
+        ),
         (records(&[sqs_message(ID, "x")]), EventKind::Sqs),
         (records(&[fifo_message("a", "g", 1)]), EventKind::SqsFifo),
         (kafka(&[("t-0", &[(1, "a")])]), EventKind::Kafka),
@@ -57,7 +61,6 @@ type Refused = Vec<(&'static str, String)>;
 /// What is no event of ours.
 fn foreign_events() -> Refused {
     let topic = || kafka(&[("t-0", &[(1, "a")])]);
-    let stream = json!({"eventSource": "aws:dynamodb", "eventID": "7", "eventSourceARN": "arn"});
     let firehose = json!({"deliveryStreamArn": "arn", "records": [{"data": ""}]});
     let bridge = json!({"detail": {}, "detail-type": "x", "source": "aws.s3"});
     let other = json!({"eventSource": "x", "body": 1});
@@ -79,7 +82,6 @@ fn foreign_events() -> Refused {
             json!({"eventSource": "aws:mq", "messages": []}).to_string(),
         ),
         ("members of other types", records(&[other])),
-        ("DynamoDB Streams", records(&[stream])),
         (
             "a topic of nobody",
             topic().replace("aws:kafka", &"x".repeat(200)),
@@ -127,6 +129,51 @@ fn kinesis_events() -> Refused {
     ]
 }
 
+fn dynamodb_events() -> Refused {
+    let sound = |n: &str| dynamodb_record(n, "a", "x");
+    let first = || sound("1");
+    let number = ["dynamodb", "SequenceNumber"];
+    let keys = |value| records(&[with(first(), &["dynamodb", "Keys"], value)]);
+    let after_first = |second| records(&[first(), second]);
+    let no_stream = json!("arn:aws:dynamodb:us-east-2:123456789012:table/orders");
+    vec![
+        (
+            "a table's ARN",
+            records(&[with(first(), &["eventSourceARN"], no_stream)]),
+        ),
+        ("mixed sources", after_first(kinesis_record("2", "a", b"x"))),
+        (
+            "no part of DynamoDB",
+            after_first(without(sound("2"), &["dynamodb"])),
+        ),
+        ("no sequence number", records(&[without(first(), &number)])),
+        ("an empty one", records(&[sound("")])),
+        ("one of letters", records(&[sound("1a")])),
+        ("one that is too long", records(&[sound(&"1".repeat(130))])),
+        (
+            "no keys",
+            after_first(without(sound("2"), &["dynamodb", "Keys"])),
+        ),
+        ("empty keys", keys(json!({}))),
+        (
+            "three keys",
+            keys(json!({"a": {"S": "1"}, "b": {"S": "1"}, "c": {"S": "1"}})),
+        ),
+        ("a key of no type", keys(json!({"a": {}}))),
+        (
+            "a key of two types",
+            keys(json!({"a": {"S": "1", "N": "1"}})),
+        ),
+        ("a key of another type", keys(json!({"a": {"BOOL": "1"}}))),
+        ("a key that is no text", keys(json!({"a": {"N": 1}}))),
+        ("a number twice", records(&[first(), sound("2"), first()])),
+        (
+            "one of two items",
+            after_first(dynamodb_record("1", "b", "x")),
+        ),
+    ]
+}
+
 fn sqs_events() -> Refused {
     let fifo = |n| fifo_message(&format!("m{n}"), "g", n);
     let number = ["attributes", "SequenceNumber"];
@@ -158,7 +205,12 @@ fn sqs_events() -> Refused {
 #[test]
 fn what_could_lose_or_misplace_a_record_is_refused_by_name() {
     let mut text = String::new();
-    for events in [foreign_events(), kinesis_events(), sqs_events()] {
+    for events in [
+        foreign_events(),
+        kinesis_events(),
+        dynamodb_events(),
+        sqs_events(),
+    ] {
         for (name, payload) in events {
             text += &format!("{name}\n    {}\n", error(&payload));
         }
@@ -222,7 +274,9 @@ fn a_window_s_words_are_kept() {
     assert!(delivery.window.is_some_and(|window| window.is_final));
     let table = "arn:aws:dynamodb:us-east-2:123456789012:table/orders/stream/2020-07-30";
     let table = with(last, &["eventSourceARN"], json!(table));
-    assert_eq!(error(&table.to_string()), EventError::DynamodbStreams);
+    let delivery = sample::delivery(&table.to_string());
+    assert_eq!(delivery.kind, EventKind::DynamodbStreams);
+    assert!(delivery.partitions.is_empty());
     let plain = sample::delivery(&records(&[kinesis_record("1", "a", b"x")]));
     assert!(plain.window.is_none());
 }
@@ -244,6 +298,10 @@ fn random_changes_are_refused_or_read_in_order() {
         ]),
         records(&[fifo_message("a", "g", 1), fifo_message("b", "h", 2)]),
         kafka(&[("t-0", &[(1, "a"), (2, "b")]), ("t-1", &[(1, "a")])]),
+        records(&[
+            dynamodb_record("10", "a", "x"),
+            dynamodb_record("9", "b", "y"),
+        ]),
     ];
     let one = std::env::var("LANEKEEPER_TEST_SEED")
         .ok()

@@ -28,6 +28,7 @@ fn full() -> Figures {
 fn read(figures: &Figures) -> Value {
     let beside = Beside {
         request: "8476a536",
+        trace: Some("Root=1-5759e988"),
         failed: false,
         left_millis: 13,
     };
@@ -59,7 +60,7 @@ fn a_line_is_of_the_embedded_metric_format() {
             }],
         },
         "app": "billing", "source": "orders",
-        "request_id": "8476a536", "failed": false, "time_left_ms": 13,
+        "request_id": "8476a536", "trace_id": "Root=1-5759e988", "failed": false, "time_left_ms": 13,
         "delivered": 60, "skipped": 7, "retries": 8, "rejected": 9,
         "RecordsDone": 1, "RecordsUnfinished": 2, "RecordsNotStarted": 3, "RecordsAlreadyDone": 4,
         "RecordsParked": 5, "RecordsDeadLettered": 6, "LanesStopped": 10, "LanesParked": 11,

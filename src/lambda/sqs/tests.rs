@@ -31,6 +31,19 @@ fn a_fifo_message_has_its_number_group_and_attributes() {
 }
 
 #[test]
+fn a_message_s_trace_is_a_header_behind_its_attributes() {
+    let event = EVENT.replace(
+        r#""SenderId""#,
+        r#""AWSTraceHeader":"Root=1-5759e988;Sampled=1","SenderId""#,
+    );
+    let delivery = delivery(&event);
+    let entry = delivery.partitions[0].entries().next().expect("one");
+    let headers: Vec<_> = entry.headers().collect();
+    let trace = ("AWSTraceHeader", &b"Root=1-5759e988;Sampled=1"[..]);
+    assert_eq!(headers, [("k", &b"v"[..]), trace]);
+}
+
+#[test]
 fn groups_are_in_the_order_of_the_queue_s_numbers() {
     let event = records(&[
         fifo_message("a", "g1", 3),

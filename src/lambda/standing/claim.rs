@@ -45,6 +45,7 @@ impl Standing {
         self.show(&lease, now);
         // Deaths in a row: one that came to its end says that what was before does not kill.
         let ended = others.iter().filter(|mark| mark.ended);
+        let ended = ended.filter(|mark| self.shares_a_record_with(mark));
         let ended = ended.map(|mark| mark.begun).max();
         let dead: Vec<&Mark> = { others.iter().copied() }
             .filter(|mark| !mark.ended && mark.deadline <= now && Some(mark.begun) > ended)

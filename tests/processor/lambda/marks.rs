@@ -178,6 +178,30 @@ async fn a_record_that_kills_its_process_is_found() {
     assert!(ran("b1") <= 2 && ran("c1") <= 2, "{calls:?}");
 }
 
+/// An invocation that ended well with other records in between says nothing of what killed this one.
+#[tokio::test(start_paused = true)]
+async fn a_record_that_kills_is_found_though_its_neighbours_end_well() {
+    let mut world = World::new();
+    world.factor = 2;
+    world.always("killer", Say::Hang);
+    let batch = kinesis(&[(1, "a", "killer"), (2, "b", "b1"), (3, "c", "c1")]);
+    let mut deaths = 0;
+    while world.lane("a").await.is_none() {
+        // Dead long before the try would have been over: nothing of it is known but what was announced.
+        let function = world.function();
+        let invoked = world.try_invoke(&function, &batch, 60);
+        let ended = tokio::time::timeout(Duration::from_secs(3), invoked);
+        deaths += u64::from(ended.await.is_err());
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let neighbour = kinesis(&[(0, "z", "first"), (10 + deaths, "z", "next")]);
+        assert_eq!(world.invoke(&neighbour).await, Vec::<Value>::new());
+        assert!(deaths < 12, "it goes on for ever");
+    }
+    let calls = world.calls();
+    let ran = |value: &str| calls.iter().filter(|call| *call == value).count();
+    assert!(ran("b1") <= 2 && ran("c1") <= 2, "{calls:?}");
+}
+
 /// A target that does not answer: what becomes of the record is not known, and it counts all the same.
 #[tokio::test(start_paused = true)]
 async fn g10_a_record_that_gets_no_answer_is_used_up_like_any_other() {

@@ -6,7 +6,7 @@ use lanekeeper::{
     effect::{Add, Effect},
     handler::{Answer as Said, DeadLetter, Done, Failure, Handler, Rust},
     history::Nowhere,
-    lambda::{Answer, Event, Figures, Function, InvocationError, Invoked, decode},
+    lambda::{Answer, Event, Figures, Function, InvocationError, Invoked, WindowState, decode},
     processor::{Clock, Settings},
     record::{LaneKey, LaneOrder, NoKey, OrderBy, PartitionName, Run},
     store::{DecisionNote, LaneItem, MarkStore, Store, Verb, memory::Memory},
@@ -110,6 +110,7 @@ pub(super) struct World {
     pub(super) reports_failures: bool,
     pub(super) factor: u32,
     pub(super) dead_letter: Option<Arc<dyn DeadLetter>>,
+    pub(super) aggregate: Option<Arc<dyn WindowState>>,
     script: Scripted,
     since: Instant,
 }
@@ -124,6 +125,7 @@ impl World {
             reports_failures: true,
             factor: 1,
             dead_letter: None,
+            aggregate: None,
             script: Scripted::default(),
             since,
         }
@@ -172,6 +174,7 @@ impl World {
             store,
             target: Arc::new(Rust(self.script.clone())),
             dead_letter: self.dead_letter.clone(),
+            aggregate: self.aggregate.clone(),
             history: Arc::new(Nowhere),
             clock: Arc::new(Since(self.since)),
         }

@@ -32,7 +32,7 @@ pub(super) struct GivenUp<'a> {
     /// How the last invocation ended.
     pub(super) last: Option<&'a Outcome>,
     pub(super) function_arn: String,
-    /// `KinesisBatchInfo` or `KafkaBatchInfo`, and what it says.
+    /// `KinesisBatchInfo`, `DDBStreamBatchInfo` or `KafkaBatchInfo`, and what it says.
     pub(super) info: (&'static str, Value),
     pub(super) event: String,
     pub(super) at: SystemTime,

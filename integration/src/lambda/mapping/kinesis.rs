@@ -1,6 +1,7 @@
-//! The mapping of a stream (facts K5 to K29).
+//! The mapping of a stream, of Kinesis or of a table of DynamoDB (facts K5 to K29).
 
 mod batcher;
+mod windows;
 
 use super::{
     OnFailure, Running,
@@ -9,7 +10,7 @@ use super::{
 use crate::lambda::{
     function::{Function, Outcome},
     journal::{Journal, Verdict},
-    stream::{Shard, Stream},
+    stream::{Kind, Shard, Stream},
 };
 use batcher::{Batcher, Step};
 use std::{
@@ -27,8 +28,11 @@ pub struct StreamMapping {
 
 #[derive(Clone)]
 pub(super) struct Settings {
+    kind: Kind,
     batch_size: usize,
     window: Duration,
+    /// `None`: no tumbling windows.
+    tumbling: Option<Duration>,
     parallelization: u32,
     bisects: bool,
     /// `None`: without end.
@@ -44,8 +48,10 @@ pub(super) struct Settings {
 impl StreamMapping {
     pub(super) fn new(function: Function, stream: Stream) -> Self {
         let settings = Settings {
+            kind: stream.kind(),
             batch_size: 100,
             window: Duration::ZERO,
+            tumbling: None,
             parallelization: 1,
             bisects: false,
             retries: None,
@@ -72,6 +78,12 @@ impl StreamMapping {
     /// `MaximumBatchingWindowInSeconds`, up to 300 s: none without this.
     pub fn window(mut self, window: Duration) -> Self {
         self.settings.window = window;
+        self
+    }
+
+    /// `TumblingWindowInSeconds`, up to 900 s: no tumbling windows without this.
+    pub fn tumbling(mut self, window: Duration) -> Self {
+        self.settings.tumbling = Some(window);
         self
     }
 
@@ -160,6 +172,10 @@ impl Settings {
                 "`MaximumBatchingWindowInSeconds`",
             ),
             (
+                { self.tumbling }.is_some_and(|window| !(1..=900).contains(&seconds(window))),
+                "`TumblingWindowInSeconds`",
+            ),
+            (
                 !(1..=10).contains(&self.parallelization),
                 "`ParallelizationFactor`",
             ),
@@ -205,7 +221,8 @@ impl StreamPlan {
                 continue;
             }
             let factor = self.settings.parallelization;
-            let lanes = (0..factor).map(|lane| Batcher::new(place, (lane, factor), now));
+            let tumbling = self.settings.tumbling;
+            let lanes = (0..factor).map(|lane| Batcher::new(place, (lane, factor), tumbling, now));
             self.batchers.extend(lanes);
         }
     }

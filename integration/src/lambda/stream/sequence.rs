@@ -34,6 +34,11 @@ impl Sequence {
         Self(format!("{PREFIX}{:018}", before + 1))
     }
 
+    /// The one behind so many of a shard of a table, which has so many generations of parents.
+    pub(super) fn of_table(generation: usize, before: usize) -> Self {
+        Self(format!("{}{:020}", generation + 1, before + 1))
+    }
+
     /// As it is written.
     pub fn as_str(&self) -> &str {
         &self.0

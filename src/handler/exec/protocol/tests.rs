@@ -74,6 +74,14 @@ fn a_call_is_written_as_documented() {
     }
 }
 
+#[tokio::test]
+async fn in_a_function_a_call_has_the_trace_of_the_invocation() {
+    let records = records();
+    let call = async { written(&records[..1], false) };
+    let call = crate::handler::within_trace(Some("Root=1-5759e988".into()), call).await;
+    assert_eq!(call["trace_id"], "Root=1-5759e988");
+}
+
 #[test]
 fn a_run_is_an_array_also_when_it_has_one_record() {
     let records = records();

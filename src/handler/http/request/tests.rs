@@ -107,6 +107,83 @@ async fn the_payload_says_what_it_is_unless_the_record_does() {
     }
 }
 
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+#[tokio::test]
+async fn a_record_s_trace_goes_on_in_its_request() {
+    let own: Headers<'_> = &[
+        ("Traceparent", PARENT.as_bytes()),
+        ("tracestate", b"a=1,b=2"),
+        ("AWSTraceHeader", b"Root=1-own"),
+    ];
+    let of_message = run(&[(None, Some(b"x"), own)], None);
+    let traced = crate::handler::within_trace(Some("Root=1-invoked".into()), async {
+        let (of_its_own, _) = built(&of_message, false, None).await;
+        let (of_none, _) = built(&run(&[(None, Some(b"x"), &[])], None), false, None).await;
+        (of_its_own, of_none)
+    });
+    let (own, none) = traced.await;
+    for (name, value) in [
+        ("traceparent", PARENT),
+        ("tracestate", "a=1,b=2"),
+        ("ce-traceparent", PARENT),
+        ("ce-tracestate", "a=1,b=2"),
+        ("x-amzn-trace-id", "Root=1-own"),
+    ] {
+        assert_eq!(header(&own, name), Some(value), "{name}");
+    }
+    // Without one of its own it is of the invocation.
+    assert_eq!(header(&none, "x-amzn-trace-id"), Some("Root=1-invoked"));
+    for absent in ["traceparent", "tracestate", "ce-traceparent"] {
+        assert_eq!(header(&none, absent), None, "{absent}");
+    }
+    let (nowhere, _) = built(&run(&[(None, Some(b"x"), &[])], None), false, None).await;
+    assert_eq!(header(&nowhere, "x-amzn-trace-id"), None);
+}
+
+#[tokio::test]
+async fn what_is_no_trace_is_not_passed_on_as_one() {
+    let injected = format!("{PARENT}\r\nx-injected: 1");
+    for (parent, amazon) in [
+        (&b"00-4bf9"[..], &b"Root=1\r\nx-injected: 1"[..]),
+        (injected.as_bytes(), b"\xff"),
+        (b"", b""),
+    ] {
+        let own: Headers<'_> = &[
+            ("traceparent", parent),
+            ("tracestate", b"a=1"),
+            ("AWSTraceHeader", amazon),
+        ];
+        let (sent, _) = built(&run(&[(None, Some(b"x"), own)], None), false, None).await;
+        for absent in [
+            "traceparent",
+            "tracestate",
+            "ce-tracestate",
+            "x-amzn-trace-id",
+            "x-injected",
+        ] {
+            assert_eq!(header(&sent, absent), None, "{absent}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_event_of_a_batch_has_its_own_trace() {
+    let own: Headers<'_> = &[
+        ("traceparent", PARENT.as_bytes()),
+        ("AWSTraceHeader", b"Root=1-own"),
+    ];
+    let run = run(&[(None, Some(b"1"), own), (None, Some(b"2"), &[])], None);
+    let traced =
+        crate::handler::within_trace(Some("Root=1-invoked".into()), built(&run, true, None));
+    let (headers, body) = traced.await;
+    let events: Value = serde_json::from_slice(&body).expect("JSON");
+    assert_eq!(events[0]["traceparent"], PARENT);
+    assert_eq!(events[1].get("traceparent"), None);
+    assert_eq!(header(&headers, "traceparent"), None);
+    assert_eq!(header(&headers, "x-amzn-trace-id"), Some("Root=1-invoked"));
+}
+
 #[tokio::test]
 async fn runs_are_batches() {
     let false_json: Headers<'_> = &[("content-type", b"application/json")];

@@ -25,7 +25,7 @@ impl<'d> Mapping<'d> {
                 let position = entry.position();
                 let id = match delivery.kind {
                     EventKind::Kinesis => format!("{:?}", position.number().expect("a number")),
-                    EventKind::Sqs | EventKind::SqsFifo => {
+                    EventKind::DynamodbStreams | EventKind::Sqs | EventKind::SqsFifo => {
                         format!("{:?}", entry.id().expect("an id"))
                     }
                     EventKind::Kafka => {
@@ -58,7 +58,7 @@ impl<'d> Mapping<'d> {
         let all = self.known.values().flatten();
         Ok(match self.delivery.kind {
             // The lowest is the checkpoint; it and all behind it come again.
-            EventKind::Kinesis => match named.first() {
+            EventKind::Kinesis | EventKind::DynamodbStreams => match named.first() {
                 Some(lowest) => all.filter(|at| *at >= lowest).cloned().collect(),
                 None => BTreeSet::new(),
             },

@@ -3,13 +3,14 @@
 use super::{
     super::{destination::GivenUp, retry::Tries},
     Settings,
+    windows::Windows,
 };
 use crate::lambda::{
     answer::{Ruling, rule_by_id},
     event::{self, timestamp},
     function::Outcome,
     journal::{Item, Journal, Verdict, Why},
-    stream::{Shard, StreamRecord, hash_key},
+    stream::{Kind, Shard, StreamRecord, hash_key},
 };
 use serde_json::json;
 use std::{
@@ -32,6 +33,8 @@ pub(super) struct Batcher {
     flying: Option<Batch>,
     /// When the window began: with the end of the last invocation (K6).
     window_from: SystemTime,
+    /// Of tumbling windows, where there are some.
+    windows: Option<Windows>,
 }
 
 #[derive(Clone)]
@@ -41,6 +44,8 @@ struct Batch {
     events: Vec<String>,
     tries: Tries,
     last: Option<Outcome>,
+    /// It has no records, and ends a tumbling window.
+    is_final: bool,
 }
 
 pub(super) enum Step {
@@ -56,7 +61,12 @@ pub(super) struct Sent {
 }
 
 impl Batcher {
-    pub(super) fn new(place: usize, lane: (u32, u32), now: SystemTime) -> Self {
+    pub(super) fn new(
+        place: usize,
+        lane: (u32, u32),
+        tumbling: Option<Duration>,
+        now: SystemTime,
+    ) -> Self {
         Self {
             place,
             lane,
@@ -64,12 +74,14 @@ impl Batcher {
             queue: VecDeque::new(),
             flying: None,
             window_from: now,
+            windows: tumbling.map(Windows::new),
         }
     }
 
     /// It has nothing of this shard to do any more.
     pub(super) fn is_drained(&self, shard: &Shard) -> bool {
-        let is_done = self.queue.is_empty() && self.flying.is_none();
+        let has_window = self.windows.as_ref().is_some_and(Windows::is_open);
+        let is_done = self.queue.is_empty() && self.flying.is_none() && !has_window;
         is_done && self.own(shard).next().is_none()
     }
 
@@ -97,7 +109,7 @@ impl Batcher {
                 return Step::Rest;
             };
             batch.drop_aged(shard, retention, settings, now, journal);
-            if batch.records.is_empty() {
+            if batch.records.is_empty() && !batch.is_final {
                 continue;
             }
             if batch.tries.not_before > now {
@@ -108,7 +120,13 @@ impl Batcher {
             let sent = Sent {
                 items: batch.items(),
                 attempt: batch.tries.invocations + 1,
-                event: event::of_records(&batch.events),
+                event: match &self.windows {
+                    Some(windows) => {
+                        let of = (shard.id.as_str(), settings.stream_arn.as_str());
+                        windows.event(&batch.events, of, batch.is_final)
+                    }
+                    None => event::of_records(&batch.events),
+                },
             };
             self.flying = Some(batch);
             return Step::Go(sent);
@@ -122,20 +140,34 @@ impl Batcher {
         settings: &Settings,
         now: SystemTime,
     ) -> Result<Option<Batch>, SystemTime> {
-        let found: Vec<usize> = self.own(shard).take(settings.batch_size).collect();
-        let Some(first) = found.first() else {
+        let mut found: Vec<usize> = self.own(shard).take(settings.batch_size).collect();
+        let Some(first) = found.first().copied() else {
             // What is there belongs to others.
             self.position = shard.records.len();
-            return Ok(None);
+            return self.closing(shard.is_closed, now);
         };
+        let arrival = shard.records[first].arrival;
+        let mut is_cut = false;
+        if let Some(windows) = &mut self.windows {
+            if windows.closes_before(arrival) {
+                return Ok(Some(Batch::closing(now)));
+            }
+            let start = windows.start_of(arrival);
+            let is_of = |place: &usize| windows.start_of(shard.records[*place].arrival) == start;
+            let same = found.iter().take_while(|place| is_of(place)).count();
+            is_cut = same < found.len();
+            found.truncate(same);
+            windows.open(arrival);
+        }
         let event_of = |place: &usize| {
-            event::of_kinesis(&settings.stream_arn, &shard.id, &shard.records[*place])
+            let record = &shard.records[*place];
+            event::of_stream(settings.kind, &settings.stream_arn, &shard.id, record)
         };
         let mut events: Vec<String> = found.iter().map(event_of).collect();
         let fitting = event::fitting(&events);
-        let is_full = found.len() == settings.batch_size || fitting < found.len();
+        let is_full = found.len() == settings.batch_size || fitting < found.len() || is_cut;
         // One in which nothing came begins anew with the first record.
-        let began = { shard.records[*first].arrival }.max(self.window_from);
+        let began = arrival.max(self.window_from);
         let window_to = began + settings.window;
         if !is_full && !shard.is_closed && window_to > now {
             return Err(window_to);
@@ -150,7 +182,18 @@ impl Batcher {
             events,
             tries: Tries::none(now),
             last: None,
+            is_final: false,
         }))
+    }
+
+    /// The end of a tumbling window in which nothing comes any more; else when that is due (an error).
+    fn closing(&self, is_closed: bool, now: SystemTime) -> Result<Option<Batch>, SystemTime> {
+        let due = { self.windows.as_ref() }.and_then(|windows| windows.closes_at(is_closed, now));
+        match due {
+            None => Ok(None),
+            Some(at) if at <= now => Ok(Some(Batch::closing(now))),
+            Some(at) => Err(at),
+        }
     }
 
     /// The places of its records from its position on.
@@ -179,7 +222,11 @@ impl Batcher {
         let batch = { self.flying.take() }
             .ok_or_else(|| io::Error::other(format!("{}: an end of what was not out", shard.id)))?;
         self.window_from = now;
-        match batch.rule(outcome, settings) {
+        let mut ruling = batch.rule(outcome, settings);
+        if let (Some(windows), Outcome::Answered(body)) = (&mut self.windows, outcome) {
+            ruling = ruling.map(|ruling| windows.rule(body, ruling, batch.is_final));
+        }
+        match ruling {
             Some(Ruling::Success) => Ok(Verdict::Success),
             // Before the invocation: no retry is used up (K15).
             None => {
@@ -221,6 +268,12 @@ impl Batcher {
     ) {
         batch.tries.invocations += 1;
         batch.last = Some(outcome.clone());
+        // The end of a window blocks its shard until it succeeds (K31).
+        if batch.is_final {
+            batch.tries.wait(now);
+            self.queue.push_front(batch);
+            return;
+        }
         if settings.bisects && batch.records.len() > 1 {
             let middle = batch.records.len() / 2;
             self.queue.push_front(batch.behind(middle, now));
@@ -278,6 +331,18 @@ impl Batch {
             events: self.events[from..to].to_vec(),
             tries: Tries::anew(now),
             last: None,
+            is_final: false,
+        }
+    }
+
+    /// The end of a tumbling window.
+    fn closing(now: SystemTime) -> Self {
+        Self {
+            records: Vec::new(),
+            events: Vec::new(),
+            tries: Tries::none(now),
+            last: None,
+            is_final: true,
         }
     }
 
@@ -355,7 +420,13 @@ impl Batch {
             invocations: self.tries.invocations,
             last: self.last.as_ref(),
             function_arn: settings.function_arn.clone(),
-            info: ("KinesisBatchInfo", info),
+            info: (
+                match settings.kind {
+                    Kind::Kinesis => "KinesisBatchInfo",
+                    Kind::Table => "DDBStreamBatchInfo",
+                },
+                info,
+            ),
             event: event::of_records(&self.events),
             at: now,
         };
