@@ -137,6 +137,7 @@ fn function(cap: u32, target: Arc<dyn lanekeeper::handler::Target>) -> Function 
         store: Arc::new(Memory::new("bench")),
         target,
         dead_letter: None,
+        aggregate: None,
         history: Arc::new(Nowhere),
         clock: Arc::new(MachineClock),
     }

@@ -206,7 +206,9 @@ fn each_environment_is_a_configuration_of_the_function_that_its_mapping_serves()
                     listed.filter_map(|topic| template.value(topic)).collect();
                 assert_eq!(&listed, topics, "{name}");
             }
-            SourceKind::Local { .. } => unreachable!("{name}: no mapping"),
+            SourceKind::DynamodbStreams { .. } | SourceKind::Local { .. } => {
+                unreachable!("{name}: no mapping")
+            }
         }
         let StoreKind::Dynamodb { table } = &config.store.kind else {
             unreachable!("{name}: no file lasts");

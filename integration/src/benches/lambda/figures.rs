@@ -122,80 +122,85 @@ fn resident(function: &Function) -> io::Result<f64> {
         .ok_or_else(|| io::Error::other("the kernel does not tell `VmHWM`"))
 }
 
+/// One of those that take turns.
+struct Turn {
+    name: String,
+    function: Function,
+    /// The median of each round.
+    rounds: Vec<Duration>,
+}
+
 /// From the invocation to its answer, a warm function, all readers by turns.
 pub(super) fn batch(bench: &Bench) -> io::Result<()> {
     let (at_once, late) = (Stub::start(Duration::ZERO)?, Stub::start(ROUND_TRIP)?);
-    let emulator = bench.tables.dynamodb().environment();
     // As many as an event has at most, and so small that they fit into one.
     for (count, bytes) in [(100, 100), (10_000, 64)] {
         say(&format!(
             "\n{count} records of {bytes} bytes, 500 keys, no-op handler, invocation to answer"
         ))?;
-        let mut cases = vec![
-            (
-                "lanekeeper, marks in a table that answers at once".to_owned(),
-                Reader::Own,
-                at_once.environment(),
-                Vec::new(),
-            ),
-            (
-                format!("lanekeeper, marks in a table that takes {ROUND_TRIP:?}"),
-                Reader::Own,
-                late.environment(),
-                Vec::new(),
-            ),
-            (
-                format!("lanekeeper, marks in {}", bench.tables.dynamodb().name()),
-                Reader::Own,
-                emulator.clone(),
-                Vec::new(),
-            ),
-        ];
-        if bench.readers.contains(&Reader::Powertools) {
-            cases.push((
-                "Powertools".to_owned(),
-                Reader::Powertools,
-                at_once.environment(),
-                Vec::new(),
-            ));
-            // Two calls a record, one after the other.
-            if count == 100 {
-                cases.push((
-                    format!(
-                        "Powertools, idempotent in {}",
-                        bench.tables.dynamodb().name()
-                    ),
-                    Reader::Idempotent,
-                    emulator.clone(),
-                    Vec::new(),
-                ));
-            }
+        let mut turns = turns(bench, count, [&at_once, &late]);
+        take_turns(&mut turns, &records(count, bytes))?;
+        for mut turn in turns {
+            let took = milliseconds(&mut turn.rounds);
+            say(&format!("  {:60} {took}", turn.name))?;
         }
-        let batches = if count == 100 { BATCHES } else { BATCHES / 8 };
-        let functions: Vec<Function> = { cases.iter() }
-            .map(|(_, reader, table, _)| bench.function(*reader, Kind::Kinesis, table))
-            .collect();
-        let records = records(count, bytes);
-        let mut from = 0;
-        for round in 0..=ROUNDS {
-            for ((_, _, _, rounds), function) in cases.iter_mut().zip(&functions) {
-                let mut took = Vec::new();
-                for _ in 0..batches {
-                    from += count;
-                    let event = event(from, &records);
-                    let began = Instant::now();
-                    answered(function, &event)?;
-                    took.push(began.elapsed());
-                }
-                took.sort_unstable();
-                // In the first one everything becomes warm.
-                if round > 0 {
-                    rounds.push(took[took.len() / 2]);
-                }
-            }
+    }
+    Ok(())
+}
+
+fn turns(bench: &Bench, count: usize, [at_once, late]: [&Stub; 2]) -> Vec<Turn> {
+    let emulator = bench.tables.dynamodb().environment();
+    let emulator_name = bench.tables.dynamodb().name();
+    let turn = |name: &str, reader, table: &[(&'static str, String)]| Turn {
+        name: name.to_owned(),
+        function: bench.function(reader, Kind::Kinesis, table),
+        rounds: Vec::new(),
+    };
+    let own = |where_to: &str| format!("lanekeeper, marks in {where_to}");
+    let table_late = format!("a table that takes {ROUND_TRIP:?}");
+    let mut turns = vec![
+        turn(
+            &own("a table that answers at once"),
+            Reader::Own,
+            &at_once.environment(),
+        ),
+        turn(&own(&table_late), Reader::Own, &late.environment()),
+        turn(&own(emulator_name), Reader::Own, &emulator),
+    ];
+    if bench.readers.contains(&Reader::Powertools) {
+        let table = at_once.environment();
+        turns.push(turn("Powertools", Reader::Powertools, &table));
+        // Two calls a record, one after the other: with ten thousand it would take minutes.
+        if count == 100 {
+            let name = format!("Powertools, idempotent in {emulator_name}");
+            turns.push(turn(&name, Reader::Idempotent, &emulator));
         }
-        for (name, _, _, mut rounds) in cases {
-            say(&format!("  {name:60} {}", milliseconds(&mut rounds)))?;
+    }
+    turns
+}
+
+fn take_turns(turns: &mut [Turn], records: &[(String, Vec<u8>)]) -> io::Result<()> {
+    let batches = if records.len() > 1_000 {
+        BATCHES / 8
+    } else {
+        BATCHES
+    };
+    let mut from = 0;
+    for round in 0..=ROUNDS {
+        for turn in &mut *turns {
+            let mut took = Vec::new();
+            for _ in 0..batches {
+                from += records.len();
+                let event = event(from, records);
+                let began = Instant::now();
+                answered(&turn.function, &event)?;
+                took.push(began.elapsed());
+            }
+            took.sort_unstable();
+            // In the first one everything becomes warm.
+            if round > 0 {
+                turn.rounds.push(took[took.len() / 2]);
+            }
         }
     }
     Ok(())

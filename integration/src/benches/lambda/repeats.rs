@@ -197,11 +197,7 @@ fn judge(scenario: &Scenario, journal: &Journal, tries: &Path) -> io::Result<See
         let is_over = |name: &&str| done.get(name).is_some_and(|end| end <= began);
         seen.tries += 1;
         seen.again += usize::from(done.contains_key(name));
-        seen.early += usize::from(
-            !before
-                .get(name)
-                .is_some_and(|all| all.iter().all(|n| is_over(n))),
-        );
+        seen.early += usize::from(!before.get(name).is_some_and(|all| all.iter().all(is_over)));
         if *is_done {
             done.entry(name).or_insert(began + took);
         }
