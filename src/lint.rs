@@ -21,8 +21,6 @@ mod rule;
 mod section;
 mod settings;
 mod template;
-#[cfg(test)]
-mod tests;
 mod value;
 
 pub use finding::{Finding, Ignored, Open, Report};

@@ -151,7 +151,13 @@ fn visibility(
             format!("{timeout} at least, better {}", timeout.saturating_mul(6)),
         ),
         (Known::Is(visible), Known::Is(timeout)) => {
-            let Known::Is(window) = window.number().or(0) else {
+            // A FIFO queue has none, and Lambda refuses one.
+            let window_for = if mapping.kind.is_fifo() {
+                Known::Is(0)
+            } else {
+                window.number().or(0)
+            };
+            let Known::Is(window) = window_for else {
                 return out.open(&VISIBILITY, &window);
             };
             let needed = timeout.saturating_mul(6).saturating_add(window);
