@@ -26,7 +26,7 @@ mod value;
 pub use finding::{Finding, Ignored, Open, Report};
 pub use node::Mark;
 pub use report::{Linted, json, sarif, text};
-pub use rule::{Fact, Level, Rule, rule, rules};
+pub use rule::{Fact, Level, Rule, groups, rule, rules};
 pub use section::Place;
 pub use settings::Deployed;
 pub use template::{BYTES_MAX, TemplateError};

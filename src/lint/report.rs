@@ -12,7 +12,7 @@ mod sarif;
 pub use sarif::sarif;
 
 /// Most characters of one value that people are shown.
-const SHOWN_MAX: usize = 160;
+const SHOWN_MAX: usize = 400;
 
 /// A template that was looked at.
 #[derive(Debug)]

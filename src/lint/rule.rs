@@ -98,18 +98,25 @@ impl Fact {
 }
 
 /// All rules, by what they are about.
+pub fn groups() -> [(&'static str, &'static [&'static Rule]); 8] {
+    [
+        ("Answers", check::answers::RULES),
+        ("Giving records up", check::limits::RULES),
+        (
+            "Where a mapping begins, and what AWS refuses",
+            check::start::RULES,
+        ),
+        ("Order", check::order::RULES),
+        ("Concurrency", check::concurrency::RULES),
+        ("Queues", check::queue::RULES),
+        ("Time", check::time::RULES),
+        ("Settings, and this lint", check::own::RULES),
+    ]
+}
+
+/// All rules.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
-    let groups: [&[&Rule]; 8] = [
-        check::answers::RULES,
-        check::limits::RULES,
-        check::start::RULES,
-        check::order::RULES,
-        check::concurrency::RULES,
-        check::queue::RULES,
-        check::time::RULES,
-        check::own::RULES,
-    ];
-    groups.into_iter().flatten().copied()
+    groups().into_iter().flat_map(|(_, rules)| rules).copied()
 }
 
 /// A rule by its name.

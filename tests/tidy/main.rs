@@ -8,6 +8,8 @@ mod deploy;
 mod documents;
 mod layers;
 mod licences;
+#[cfg(feature = "cli")]
+mod lint;
 mod policies;
 mod tree;
 
