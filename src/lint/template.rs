@@ -49,7 +49,7 @@ impl Template {
             ));
         }
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let json = text.trim_start().starts_with('{').then(|| joined(text));
+        let json = text.trim_start().starts_with('{').then(|| plain(text));
         let root = Reader::new(json.as_deref().unwrap_or(text)).document()?;
         match root.get("Resources").map(|resources| &resources.what) {
             Some(What::Map(_)) => Ok(Self { root }),
@@ -76,38 +76,35 @@ fn refused(mark: Option<Mark>, message: String) -> TemplateError {
     TemplateError { mark, message }
 }
 
-/// JSON writes what is beyond 16 bits as two escapes, which YAML does not join: it gets the other escape,
-/// as long, so that columns stay.
-fn joined(text: &str) -> String {
+/// JSON writes a character beyond 16 bits as two escapes, which YAML refuses: nothing that is looked at has
+/// such, so that as many others stand for them and columns stay.
+fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('\\') {
         let (before, escape) = rest.split_at(at);
         out.push_str(before);
-        if let Some(c) = pair(escape) {
-            out.push_str(&format!("\\U{:08X}", u32::from(c)));
-            rest = escape.get(12..).unwrap_or_default();
+        let length = if is_half(escape) {
+            out.push_str("\\uFFFD");
+            6
         } else {
-            let next = escape.chars().nth(1).map_or(0, char::len_utf8);
-            let (this, after) = escape.split_at(1 + next);
-            out.push_str(this);
-            rest = after;
-        }
+            let length = 1 + escape.chars().nth(1).map_or(0, char::len_utf8);
+            out.push_str(escape.get(..length).unwrap_or_default());
+            length
+        };
+        rest = escape.get(length..).unwrap_or_default();
     }
     out.push_str(rest);
     out
 }
 
-/// The character of `\uD83D\uDE00`.
-fn pair(escape: &str) -> Option<char> {
-    let unit = |from: usize| {
-        let digits = escape.get(from..from + 6)?.strip_prefix("\\u")?;
-        u16::from_str_radix(digits, 16).ok()
-    };
-    let units = [unit(0)?, unit(6)?];
-    let mut chars = char::decode_utf16(units);
-    let c = chars.next()?.ok()?;
-    chars.next().is_none().then_some(c)
+/// Whether text begins with one of two such escapes: `\uD83D`.
+fn is_half(escape: &str) -> bool {
+    let digits = escape
+        .get(..6)
+        .and_then(|escape| escape.strip_prefix("\\u"));
+    let unit = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok());
+    unit.is_some_and(|unit| (0xd800..=0xdfff).contains(&unit))
 }
 
 fn mark(marker: &Marker) -> Mark {

@@ -40,7 +40,7 @@ fn nothing_found_is_0_something_5_and_no_template_2() {
     assert!(no.stdout.starts_with("bad.yaml:34:31: "), "{}", no.stdout);
     let lines: Vec<&str> = no.stderr.lines().collect();
     assert!(
-        lines[0].starts_with("error: `no.yaml`: line 1, column 13: "),
+        lines[0].starts_with("error: `no.yaml`: line 2, column 1: "),
         "{lines:?}"
     );
     assert!(

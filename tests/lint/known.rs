@@ -135,9 +135,9 @@ fn settings_of_a_file_are_not_known_unless_it_is_given() {
     assert_eq!(
         broken(&given),
         [
-            "answers-not-honoured",
             "timeout-short",
-            "reserved-concurrency-differs"
+            "reserved-concurrency-differs",
+            "answers-not-honoured"
         ]
     );
     let asked: Vec<&str> = given.findings.iter().map(|f| f.asked.as_str()).collect();

@@ -101,7 +101,7 @@ fn places_are_those_of_an_editor() {
     assert_eq!((mark.line, mark.column), (35, 24));
     let json = edited(good("queue"), &[("\"BatchSize\": 50", "\"BatchSize\": 0")]);
     let mark = self::report(&json).findings[0].place.mark;
-    assert_eq!((mark.line, mark.column), (34, 22));
+    assert_eq!((mark.line, mark.column), (33, 22));
     // Behind what JSON writes as two escapes, on one line.
     let line: String = json.lines().map(str::trim).collect();
     let place = self::report(&line).findings[0].place.clone();
