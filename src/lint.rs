@@ -43,7 +43,8 @@ use {
 /// It cannot be read: neither YAML nor JSON, no template, too large or nested too deep.
 pub fn lint(text: &str, deployed: &Deployed) -> Result<Report, TemplateError> {
     let template = Template::read(text)?;
-    let worlds = condition::worlds(&template, &model::conditions(&template));
+    let relevant = model::relevant(&template);
+    let worlds = condition::worlds(&template, &relevant);
     let mut collected = Collected::default();
     let mut mappings = BTreeSet::new();
     for (index, world) in worlds.all.iter().enumerate() {

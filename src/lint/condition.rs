@@ -9,11 +9,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Most comparisons that are looked at both ways: 256 worlds.
 const ATOMS_MAX: usize = 8;
+/// Most resources that are looked at, over all worlds: large templates have fewer of them.
+const LOOKS_MAX: usize = 16_384;
+/// How far conditions may name each other.
+const DEPTH_MAX: usize = 100;
 
 /// All worlds, and the conditions that were looked at one way only, since there are too many.
 pub(super) struct Worlds<'t> {
     pub(super) all: Vec<World<'t>>,
     pub(super) one_way: Vec<String>,
+}
+
+/// What of a template is looked at.
+pub(super) struct Relevant {
+    /// The conditions that decide about any of it.
+    pub(super) conditions: BTreeSet<String>,
+    /// How many resources there are.
+    pub(super) resources: usize,
 }
 
 /// A comparison that may come out either way.
@@ -24,17 +36,21 @@ struct Atom<'t> {
     parameter: Option<(&'t str, &'t str)>,
 }
 
-pub(super) fn worlds<'t>(template: &'t Template, relevant: &BTreeSet<String>) -> Worlds<'t> {
+pub(super) fn worlds<'t>(template: &'t Template, relevant: &'t Relevant) -> Worlds<'t> {
     let mut atoms = Vec::new();
-    for name in relevant {
+    for name in &relevant.conditions {
         if let Some(node) = template.named("Conditions", name) {
-            collect(template, node, &mut atoms, &mut BTreeSet::new());
+            collect(template, node, &mut atoms, &mut BTreeSet::new(), 0);
         }
     }
-    let beyond: Vec<Atom<'_>> = atoms.split_off(atoms.len().min(ATOMS_MAX));
+    let mut most = atoms.len().min(ATOMS_MAX);
+    while most > 0 && relevant.resources << most > LOOKS_MAX {
+        most -= 1;
+    }
+    let beyond: Vec<Atom<'_>> = atoms.split_off(most);
     let one_way = beyond.iter().map(|atom| atom.written.clone()).collect();
     let all: Vec<_> = (0..1_u32 << atoms.len())
-        .filter_map(|bits| world(template, &atoms, &beyond, bits))
+        .filter_map(|bits| world(template, &relevant.conditions, &atoms, &beyond, bits))
         .collect();
     Worlds { all, one_way }
 }
@@ -45,14 +61,15 @@ fn collect<'t>(
     node: &'t Node,
     atoms: &mut Vec<Atom<'t>>,
     named: &mut BTreeSet<&'t str>,
+    depth: usize,
 ) {
-    let Some((name, argument)) = node.call() else {
+    let Some((name, argument)) = node.call().filter(|_| depth < DEPTH_MAX) else {
         return;
     };
     match name {
         "Fn::And" | "Fn::Or" | "Fn::Not" => {
             for item in argument.items() {
-                collect(template, item, atoms, named);
+                collect(template, item, atoms, named, depth + 1);
             }
         }
         "Condition" => {
@@ -60,7 +77,7 @@ fn collect<'t>(
                 && named.insert(name)
                 && let Some(node) = template.named("Conditions", name)
             {
-                collect(template, node, atoms, named);
+                collect(template, node, atoms, named, depth + 1);
             }
         }
         _ => {
@@ -102,6 +119,7 @@ fn compared<'t>(template: &Template, argument: &'t Node) -> Option<(&'t str, &'t
 /// The world in which these comparisons are true, if there is one.
 fn world<'t>(
     template: &'t Template,
+    conditions: &'t BTreeSet<String>,
     atoms: &[Atom<'t>],
     beyond: &[Atom<'t>],
     bits: u32,
@@ -112,16 +130,13 @@ fn world<'t>(
     for (index, atom) in atoms.iter().enumerate() {
         let truth = bits >> index & 1 == 1;
         compared.insert(&atom.written, truth);
-        match atom.parameter {
-            Some((name, text)) if truth => {
-                if is.insert(name, text).is_some_and(|other| other != text) {
-                    return None;
-                }
-            }
-            Some((name, text)) => {
-                is_not.entry(name).or_default().insert(text);
-            }
-            None => {}
+        let Some((name, text)) = atom.parameter else {
+            continue;
+        };
+        if !truth {
+            is_not.entry(name).or_default().insert(text);
+        } else if is.insert(name, text).is_some_and(|other| other != text) {
+            return None;
         }
     }
     let mut parameters = BTreeMap::new();
@@ -159,10 +174,16 @@ fn world<'t>(
             { atom.parameter }.is_some_and(|(name, text)| default(template, name) == Some(text));
         compared.insert(&atom.written, by_default);
     }
-    let mut truths = BTreeMap::new();
-    for entry in template.section("Conditions") {
-        named(template, &entry.key, &compared, &mut truths);
+    let mut evaluation = Evaluation {
+        template,
+        atoms: &compared,
+        known: BTreeMap::new(),
+        depth: 0,
+    };
+    for name in conditions {
+        evaluation.named(name);
     }
+    let truths = evaluation.known;
     Some(World {
         template,
         truths,
@@ -182,50 +203,45 @@ fn default<'t>(template: &'t Template, parameter: &str) -> Option<&'t str> {
     Some(default.text().unwrap_or(""))
 }
 
-/// Conditions that have been found out; one that is being found out counts as false, so that those that
-/// name each other in a circle end.
-type Known<'t> = BTreeMap<&'t str, bool>;
-
-fn evaluate<'t>(
+/// Finds out how the conditions come out.
+struct Evaluation<'a, 't> {
     template: &'t Template,
-    node: &'t Node,
-    atoms: &BTreeMap<&str, bool>,
-    known: &mut Known<'t>,
-) -> bool {
-    let Some((name, argument)) = node.call() else {
-        return false;
-    };
-    let of = |node: &'t Node| evaluate(template, node, atoms, known);
-    match name {
-        "Fn::And" => argument.items().iter().all(of),
-        "Fn::Or" => argument.items().iter().any(of),
-        "Fn::Not" => !argument.items().first().is_some_and(of),
-        "Condition" => {
-            let Some(name) = argument.text() else {
-                return false;
-            };
-            named(template, name, atoms, known)
-        }
-        _ => constant(argument)
-            .or_else(|| atoms.get(node.written().as_str()).copied())
-            .unwrap_or(false),
-    }
+    atoms: &'a BTreeMap<&'a str, bool>,
+    /// Conditions that have been found out; one that is being found out counts as false, so that those that
+    /// name each other in a circle end.
+    known: BTreeMap<&'t str, bool>,
+    depth: usize,
 }
 
-fn named<'t>(
-    template: &'t Template,
-    name: &'t str,
-    atoms: &BTreeMap<&str, bool>,
-    known: &mut Known<'t>,
-) -> bool {
-    if let Some(truth) = known.get(name) {
-        return *truth;
+impl<'t> Evaluation<'_, 't> {
+    fn of(&mut self, node: &'t Node) -> bool {
+        let Some((name, argument)) = node.call().filter(|_| self.depth < DEPTH_MAX) else {
+            return false;
+        };
+        self.depth += 1;
+        let truth = match name {
+            "Fn::And" => argument.items().iter().all(|item| self.of(item)),
+            "Fn::Or" => argument.items().iter().any(|item| self.of(item)),
+            "Fn::Not" => !{ argument.items().first() }.is_some_and(|item| self.of(item)),
+            "Condition" => argument.text().is_some_and(|name| self.named(name)),
+            _ => constant(argument)
+                .or_else(|| self.atoms.get(node.written().as_str()).copied())
+                .unwrap_or(false),
+        };
+        self.depth -= 1;
+        truth
     }
-    let Some(node) = template.named("Conditions", name) else {
-        return false;
-    };
-    known.insert(name, false);
-    let truth = evaluate(template, node, atoms, known);
-    known.insert(name, truth);
-    truth
+
+    fn named(&mut self, name: &'t str) -> bool {
+        if let Some(truth) = self.known.get(name) {
+            return *truth;
+        }
+        let Some(node) = self.template.named("Conditions", name) else {
+            return false;
+        };
+        self.known.insert(name, false);
+        let truth = self.of(node);
+        self.known.insert(name, truth);
+        truth
+    }
 }

@@ -98,8 +98,8 @@ impl Collected {
         let key = Key {
             place: place.clone(),
             rule: rule.id,
-            found: found.into(),
-            asked: asked.into(),
+            found: short(found.into()),
+            asked: short(asked.into()),
         };
         self.rules.insert(rule.id, rule);
         self.found.entry(key).or_default().insert(self.world);
@@ -116,13 +116,13 @@ impl Collected {
 
     /// Something else that is not known.
     pub(super) fn open_at(&mut self, rule: &'static Rule, place: &Place, what: &str) {
-        let key = (place.clone(), what.to_owned());
+        let key = (place.clone(), short(what.to_owned()));
         self.open.entry(key).or_default().insert(rule.id);
     }
 
     /// Something that is not known, on which more than one rule hangs.
     pub(super) fn unknown(&mut self, place: &Place, what: &str) {
-        let key = (place.clone(), what.to_owned());
+        let key = (place.clone(), short(what.to_owned()));
         self.open.entry(key).or_default();
     }
 
@@ -147,6 +147,18 @@ impl Collected {
             ..Report::default()
         }
     }
+}
+
+/// Most characters of what a template holds that are told.
+const TOLD_MAX: usize = 400;
+
+/// What a template holds can be of any length.
+fn short(mut text: String) -> String {
+    if let Some((at, _)) = text.char_indices().nth(TOLD_MAX) {
+        text.truncate(at);
+        text.push('…');
+    }
+    text
 }
 
 /// The conditions that come out alike in these worlds, and not in all.

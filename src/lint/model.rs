@@ -1,6 +1,7 @@
 //! What of a template concerns event source mappings: mappings, functions, queues, streams, alarms.
 
 use super::{
+    condition::Relevant,
     node::{Entry, Node},
     section::{Known, Place, Property, Section},
     settings::{Deployed, Settings},
@@ -36,21 +37,26 @@ const NOT_LOOKED_AT: [&str; 8] = [
     "KmsKeyArn",
 ];
 
-/// The conditions that decide about anything that is looked at.
-pub(super) fn conditions(template: &Template) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
+/// What is looked at, and the conditions that decide about it.
+pub(super) fn relevant(template: &Template) -> Relevant {
+    let mut conditions = BTreeSet::new();
+    let mut resources = 0;
     for entry in template.section("Resources") {
         let kind = entry.value.get("Type").and_then(Node::text);
         if kind.is_some_and(|kind| LOOKED_AT.contains(&kind)) {
+            resources += 1;
             let condition = entry.value.get("Condition").and_then(Node::text);
-            names.extend(condition.map(str::to_owned));
-            branches(entry.value.get("Properties"), &mut names);
+            conditions.extend(condition.map(str::to_owned));
+            branches(entry.value.get("Properties"), &mut conditions);
         }
     }
     for entry in template.section("Globals") {
-        branches(Some(&entry.value), &mut names);
+        branches(Some(&entry.value), &mut conditions);
     }
-    names
+    Relevant {
+        conditions,
+        resources,
+    }
 }
 
 fn branches(node: Option<&Node>, names: &mut BTreeSet<String>) {

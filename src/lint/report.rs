@@ -11,9 +11,6 @@ mod sarif;
 
 pub use sarif::sarif;
 
-/// Most characters of one value that people are shown.
-const SHOWN_MAX: usize = 400;
-
 /// A template that was looked at.
 #[derive(Debug)]
 pub struct Linted {
@@ -105,14 +102,10 @@ fn when(finding: &Finding) -> String {
     }
 }
 
-/// A template is somebody's: what it holds is shown without what would move a cursor, and not at any length.
+/// A template is somebody's: what it holds is shown without what would move a cursor.
 fn shown(text: &str) -> String {
     let mut out = String::new();
-    for (index, c) in text.chars().enumerate() {
-        if index == SHOWN_MAX {
-            out.push('…');
-            break;
-        }
+    for c in text.chars() {
         match c {
             c if c.is_control() => {
                 let _ = write!(out, "{}", c.escape_default());

@@ -12,6 +12,8 @@ use yaml_rust2::{
 pub const BYTES_MAX: usize = 4 << 20;
 /// Most values, those that aliases repeat included.
 const NODES_MAX: usize = 300_000;
+/// Most resources. CloudFormation takes 500.
+const RESOURCES_MAX: usize = 1_000;
 /// How deep values may be nested.
 const DEPTH_MAX: usize = 100;
 
@@ -52,6 +54,13 @@ impl Template {
         let json = text.trim_start().starts_with('{').then(|| plain(text));
         let root = Reader::new(json.as_deref().unwrap_or(text)).document()?;
         match root.get("Resources").map(|resources| &resources.what) {
+            Some(What::Map(all)) if all.len() > RESOURCES_MAX => {
+                let message = format!(
+                    "it has {} resources: at most {RESOURCES_MAX} are looked at (CloudFormation takes 500)",
+                    all.len()
+                );
+                Err(refused(None, message))
+            }
             Some(What::Map(_)) => Ok(Self { root }),
             Some(What::Null | What::Scalar(_) | What::List(_)) | None => Err(refused(
                 Some(root.mark),

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 pub(super) struct World<'t> {
     pub(super) template: &'t Template,
-    /// Each condition of the template.
+    /// Each condition that counts, and those that it names.
     pub(super) truths: BTreeMap<&'t str, bool>,
     /// Parameters of which this world knows more than their defaults; `None`: not the default.
     pub(super) parameters: BTreeMap<&'t str, Option<String>>,
@@ -326,7 +326,10 @@ impl<'t> World<'t> {
             | Value::Unknown { .. } => None,
         };
         let map = self.template.named("Mappings", &text(map)?)?;
-        Some(self.resolve(map.get(&text(first)?)?.get(&text(second)?)?))
+        let value = map.get(&text(first)?)?.get(&text(second)?)?;
+        // CloudFormation takes no functions in there; one that calls for itself would never end.
+        let is_plain = value.call().is_none() && value.items().iter().all(|i| i.text().is_some());
+        is_plain.then(|| self.resolve(value))
     }
 
     /// `!Select [index, items]`.

@@ -157,7 +157,7 @@ Conditions:
 ";
     let one = kinesis(conditions, &[(BATCH, "BatchSize: !If [Prod, 20000, 100]")]);
     assert_eq!(broken(&one), ["value-refused"]);
-    assert_eq!(one.findings[0].when, "`Prod` is true and `Test` is false");
+    assert_eq!(one.findings[0].when, "`Prod` is true");
     assert_eq!(one.findings[0].place.mark.column, 35, "of the branch");
     let both = kinesis(
         conditions,

@@ -67,8 +67,36 @@ fn what_is_too_large_or_too_deep_is_refused() {
         writeln!(chain, "a{n}: &a{n} {open}*a{}{close}", n - 1).expect("write");
     }
     assert!(refused(&chain).contains("nested more than 100 deep"));
+    let many: String = (0..1_001)
+        .map(|n| format!("  R{n}: {{Type: X}}\n"))
+        .collect();
+    assert!(refused(&format!("Resources:\n{many}")).contains("it has 1001 resources"));
     let flat: String = (0..200_000).map(|_| "-\n").collect();
     assert!(refused(&flat).contains("no map `Resources`"));
+}
+
+#[test]
+fn what_names_itself_ends() {
+    let edits = [
+        (
+            "Resources:\n",
+            "Mappings: {A: {b: {c: !FindInMap [A, b, c]}}}\nResources:\n",
+        ),
+        ("BatchSize: 100", "BatchSize: !FindInMap [A, b, c]"),
+    ];
+    let itself = report(&edited(good("kinesis"), &edits));
+    assert_eq!((broken(&itself).len(), itself.open.len()), (0, 1));
+    // Each condition names the next, far more of them than a stack holds.
+    let mut chain = String::from("Conditions:\n");
+    for n in 0..20_000 {
+        writeln!(chain, "  C{n}: !Not [!Condition C{}]", n + 1).expect("write");
+    }
+    chain.push_str("Resources:\n");
+    let edits = [
+        ("Resources:\n", chain.as_str()),
+        ("BatchSize: 100", "BatchSize: !If [C0, 1, 2]"),
+    ];
+    assert_eq!(broken(&report(&edited(good("kinesis"), &edits))), [""; 0]);
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! `docs/lint.md` has every rule as the table has it, and our own templates break none.
 
-#![expect(clippy::unwrap_used, reason = "whatever is not found is a failure")]
-
 use crate::{
     demand_none,
     tree::{file, files},
