@@ -1,7 +1,6 @@
 //! Templates that break one rule each, templates in the wild style, and what is no template.
 
 #![expect(
-    clippy::expect_used,
     clippy::panic,
     reason = "a test fails loudly, also in the functions that its cases share"
 )]
