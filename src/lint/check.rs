@@ -46,6 +46,9 @@ pub(super) fn all(model: &Model<'_, '_>, out: &mut Collected) {
         concurrency::check(model, mapping, out);
         queue::check(model, mapping, out);
         time::check(model, mapping, out);
+        if let Some(settings) = model.settings(mapping) {
+            own::source(settings, mapping, out);
+        }
     }
     for function in &model.functions {
         let of: Vec<&Mapping<'_, '_>> = { model.mappings.iter() }

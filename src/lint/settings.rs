@@ -5,7 +5,7 @@ use super::{
     section::{Known, Place, Property, Section},
     value::Value,
 };
-use crate::config::{Config, ConfigError, Layers, Origin};
+use crate::config::{Config, ConfigError, Layers, Origin, SourceKind};
 use std::{collections::BTreeMap, path::PathBuf};
 
 const PREFIX: &str = "LANEKEEPER_";
@@ -55,6 +55,19 @@ struct Variable {
     /// As the template has it.
     shown: String,
     known: bool,
+    /// A resource of the template.
+    is_resource: bool,
+}
+
+/// What names a source in an event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Named {
+    /// As the template or the file has it.
+    pub(super) shown: String,
+    /// A resource of the template, and not its name.
+    pub(super) is_resource: bool,
+    /// Whether it is all known, as a resource or as text.
+    pub(super) known: bool,
 }
 
 /// A setting and where it stands.
@@ -100,6 +113,7 @@ impl Settings {
                     place: property.place.clone(),
                     shown: property.found.shown(),
                     known: text.is_some(),
+                    is_resource: matches!(property.found.value, Value::Resource { .. }),
                 };
                 variables.insert(key, variable);
             }
@@ -193,6 +207,53 @@ impl Settings {
         }
     }
 
+    /// The ARNs of all sources; `None`: some may be elsewhere.
+    pub(super) fn arns(&self) -> Option<Vec<Named>> {
+        let is_arn = |key: &str| key.starts_with("sources.") && key.ends_with(".arn");
+        let variables = { self.variables.iter() }.filter(|(key, _)| is_arn(key));
+        let mut named: Vec<Named> = variables
+            .map(|(_, variable)| Named {
+                shown: stream(&variable.shown),
+                is_resource: variable.is_resource,
+                known: variable.known || variable.is_resource,
+            })
+            .collect();
+        named.extend(self.config.sources.iter().filter_map(|source| {
+            let arn = match &source.kind {
+                SourceKind::Kinesis { arn } => arn,
+                SourceKind::Sqs { arn, .. } => arn.as_ref()?,
+                SourceKind::Local { .. } | SourceKind::Kafka { .. } => return None,
+            };
+            Some(Named {
+                shown: stream(arn),
+                is_resource: false,
+                known: true,
+            })
+        }));
+        self.complete.then_some(named)
+    }
+
+    /// The topics of all Kafka sources, patterns among them; `None`: some may be elsewhere.
+    pub(super) fn topics(&self) -> Option<Vec<String>> {
+        let is_open = |(key, variable): (&String, &Variable)| {
+            key.starts_with("sources.") && key.ends_with(".topics") && !variable.known
+        };
+        if !self.complete || self.variables.iter().any(is_open) {
+            return None;
+        }
+        let topics = self
+            .config
+            .sources
+            .iter()
+            .filter_map(|source| match &source.kind {
+                SourceKind::Kafka { topics, .. } => Some(topics.clone()),
+                SourceKind::Local { .. } | SourceKind::Kinesis { .. } | SourceKind::Sqs { .. } => {
+                    None
+                }
+            });
+        Some(topics.flatten().collect())
+    }
+
     /// Whether an HTTP endpoint handles the records.
     pub(super) fn posts(&self) -> Known<bool> {
         match self.variables.get("handler.type") {
@@ -205,6 +266,11 @@ impl Settings {
             None => Known::Unknown,
         }
     }
+}
+
+/// A consumer's ARN names its stream, too.
+pub(super) fn stream(arn: &str) -> String {
+    arn.split("/consumer/").next().unwrap_or(arn).to_owned()
 }
 
 /// The key that a variable sets.

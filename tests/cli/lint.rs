@@ -25,7 +25,7 @@ fn nothing_found_is_0_something_5_and_no_template_2() {
     let bad = world.lanekeeper(&["lint", "good.yaml", "bad.yaml"]);
     assert_eq!(bad.code, Some(5), "{}", bad.stderr);
     assert!(
-        bad.stdout.starts_with("bad.yaml:34:31: Billing: "),
+        bad.stdout.starts_with("bad.yaml:35:31: Billing: "),
         "{}",
         bad.stdout
     );
@@ -37,7 +37,7 @@ fn nothing_found_is_0_something_5_and_no_template_2() {
     // What can be read is told all the same.
     let no = world.lanekeeper(&["lint", "no.yaml", "bad.yaml", "nowhere.yaml"]);
     assert_eq!(no.code, Some(2));
-    assert!(no.stdout.starts_with("bad.yaml:34:31: "), "{}", no.stdout);
+    assert!(no.stdout.starts_with("bad.yaml:35:31: "), "{}", no.stdout);
     let lines: Vec<&str> = no.stderr.lines().collect();
     assert!(
         lines[0].starts_with("error: `no.yaml`: line 2, column 1: "),
@@ -83,7 +83,7 @@ fn machines_are_told_in_their_formats() {
         assert_eq!(finding["rule"], "start-latest");
         assert_eq!(
             (&finding["line"], &finding["column"]),
-            (&34.into(), &31.into())
+            (&35.into(), &31.into())
         );
     }
     let sarif = world.with_input(&["lint", "--format", "sarif", "-"], GOOD.as_bytes());

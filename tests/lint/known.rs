@@ -121,11 +121,12 @@ fn settings_of_a_file_are_not_known_unless_it_is_given() {
             "Properties.Environment.Variables: the setting `lambda.concurrency` (reserved-concurrency-differs)",
             "Properties.Environment.Variables: the setting `lambda.reports_failures` (answers-not-honoured)",
             "Properties.Environment.Variables: the setting `lambda.retention` (forgotten-before-retention)",
+            "Properties.Environment.Variables: the setting `store.type` (settings-refused)",
         ]
     );
     let folder = tempfile::tempdir().expect("folder");
     let file = folder.path().join("lanekeeper.toml");
-    fs::write(&file, "app = \"a\"\ncap = 9\n[failure]\ntimeout = \"28s\"\n[handler]\ntype = \"http\"\nurl = \"https://a.example/\"\n[lambda]\nreports_failures = true\nconcurrency = 3\n")
+    fs::write(&file, "app = \"a\"\ncap = 9\n[sources.o]\ntype = \"kafka\"\ntopics = [\"o\"]\nbootstrap_servers = \"localhost:9092\"\n[store]\ntype = \"dynamodb\"\n[failure]\ntimeout = \"28s\"\n[handler]\ntype = \"http\"\nurl = \"https://a.example/\"\n[lambda]\nreports_failures = true\nconcurrency = 3\n")
         .expect("write");
     let deployed = Deployed {
         file: Some(file),

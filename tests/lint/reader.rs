@@ -126,7 +126,7 @@ fn places_are_those_of_an_editor() {
         &[("BatchSize: 100", "BatchSize: 0")],
     ));
     let mark = report.findings[0].place.mark;
-    assert_eq!((mark.line, mark.column), (35, 24));
+    assert_eq!((mark.line, mark.column), (36, 24));
     let json = edited(good("queue"), &[("\"BatchSize\": 50", "\"BatchSize\": 0")]);
     let mark = self::report(&json).findings[0].place.mark;
     assert_eq!((mark.line, mark.column), (33, 22));

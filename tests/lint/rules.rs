@@ -325,6 +325,29 @@ const BROKEN: &[(&str, &str, &[Edit])] = &[
         )],
     ),
     (
+        "settings-refused",
+        "kinesis",
+        &[("STORE__TYPE: dynamodb", "STORE__TYPE: local")],
+    ),
+    (
+        "settings-refused",
+        "fifo",
+        &[(
+            "STORE__TYPE: dynamodb",
+            "STORE__TYPE: dynamodb\n          LANEKEEPER__FAILURE__DEAD_LETTER__TYPE: local\n          LANEKEEPER__FAILURE__DEAD_LETTER__TOPIC: dead",
+        )],
+    ),
+    (
+        "source-not-configured",
+        "fifo",
+        &[("ARN: !GetAtt Orders.Arn", "ARN: !GetAtt Letters.Arn")],
+    ),
+    (
+        "source-not-configured",
+        "kafka",
+        &[("Topics: [refunds]", "Topics: [refunds, orders, others]")],
+    ),
+    (
         "ignore-unsound",
         "kinesis",
         &[(
