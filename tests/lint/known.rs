@@ -169,6 +169,10 @@ Conditions:
     assert_eq!(broken(&never), [""; 0]);
     let within = [(BATCH, "BatchSize: !If [Prod, !If [Test, 20000, 100], 100]")];
     assert_eq!(broken(&kinesis(conditions, &within)), [""; 0]);
+    // A parameter is one thing at a time.
+    let two = "  Stage: {Type: String}\nConditions:\n  A: !Equals [!Ref Stage, a]\n  B: !Equals [!Ref Stage, b]\n";
+    let within = [(BATCH, "BatchSize: !If [A, !If [B, 20000, 100], 100]")];
+    assert_eq!(broken(&kinesis(two, &within)), [""; 0]);
     // Where it is `prod`, it is that.
     let named = "  Stage: {Type: String, AllowedValues: [9, 20000]}
 Conditions:
@@ -249,4 +253,98 @@ fn what_loops_make_is_told_to_be_not_known() {
         open(&report),
         [": what `Fn::ForEach::Queues` makes of resources ()"]
     );
+}
+
+#[test]
+fn a_function_is_found_by_whatever_names_it() {
+    let template = |name: &str| {
+        format!(
+            "Parameters: {{Name: {{Type: String, Default: billing}}}}
+Resources:
+  F: {{Type: AWS::Lambda::Function, Properties: {{FunctionName: !Ref Name, ReservedConcurrentExecutions: 0}}}}
+  Live: {{Type: AWS::Lambda::Alias, Properties: {{FunctionName: !GetAtt F.Arn, Name: live}}}}
+  M: {{Type: AWS::Lambda::EventSourceMapping, Properties: {{EventSourceArn: !GetAtt Q.Arn, FunctionName: {name}, FunctionResponseTypes: [ReportBatchItemFailures]}}}}
+  Q: {{Type: AWS::SQS::Queue}}
+"
+        )
+    };
+    for name in [
+        "!Ref F",
+        "!GetAtt F.Arn",
+        "!GetAtt [F, Arn]",
+        "!Ref Live",
+        "!Ref Name",
+        "!Sub '${F.Arn}:live'",
+        "!Sub '${F}'",
+        "billing",
+        "'billing:live'",
+        "'arn:aws:lambda:eu-central-1:123456789012:function:billing:live'",
+    ] {
+        let report = report(&template(name));
+        let rules = ["reserved-concurrency-zero", "throttles-alarm-missing"];
+        assert_eq!(broken(&report), rules, "{name}");
+    }
+    assert_eq!(broken(&report(&template("other"))), [""; 0]);
+}
+
+#[test]
+fn a_source_is_known_by_its_arn_also_where_parts_of_it_are_not() {
+    let mapping = |arn: &str| {
+        let text = format!(
+            "Resources:
+  M: {{Type: AWS::Lambda::EventSourceMapping, Properties: {{EventSourceArn: {arn}, FunctionName: other, BatchSize: 11, StartingPosition: LATEST, FunctionResponseTypes: [ReportBatchItemFailures], ProvisionedPollerConfig: {{MinimumPollers: 2}}}}}}
+  C: {{Type: AWS::Kinesis::StreamConsumer}}
+  T: {{Type: AWS::DynamoDB::Table}}
+"
+        );
+        broken(&report(&text))
+    };
+    for arn in [
+        "!Sub 'arn:${AWS::Partition}:kinesis:${AWS::Region}:${AWS::AccountId}:stream/s'",
+        "!Join [':', [arn, !Ref AWS::Partition, kinesis, !Ref AWS::Region, x, stream/s]]",
+        "arn:aws-cn:dynamodb:cn-north-1:123456789012:table/t/stream/x",
+        "!GetAtt T.StreamArn",
+        "!Ref C",
+        "!Sub 'arn:aws:kafka:${AWS::Region}:${AWS::AccountId}:cluster/c/1'",
+    ] {
+        assert_eq!(mapping(arn), ["start-latest"], "{arn}");
+    }
+    let fifo = ["value-refused", "not-for-this-source"];
+    for arn in [
+        "'arn:aws:sqs:eu-central-1:1:q.fifo'",
+        "!Sub 'arn:aws:sqs:${AWS::Region}:1:${Q}.fifo'",
+    ] {
+        assert_eq!(mapping(arn), fifo, "{arn}");
+    }
+    let queue = ["batch-without-window", "not-for-this-source"];
+    assert_eq!(mapping("!Sub 'arn:aws:sqs:${AWS::Region}:1:q'"), queue);
+    for arn in [
+        "arn:aws:mq:eu-central-1:1:broker:b",
+        "!ImportValue x",
+        "!GetAtt M.Foo",
+    ] {
+        assert_eq!(mapping(arn), [""; 0], "{arn}");
+    }
+}
+
+#[test]
+fn a_stream_by_its_name_and_by_its_resource_may_be_the_same() {
+    let named = "ARN: arn:aws:kinesis:eu-central-1:123456789012:stream/orders";
+    let edit = ("ARN: !GetAtt Orders.Arn", named);
+    let report = report(&edited(good("kinesis"), &[edit]));
+    let told =
+        "Properties.Events.Orders.Properties.Stream: `!GetAtt Orders.Arn` (source-not-configured)";
+    assert_eq!(
+        (broken(&report), open(&report)),
+        (vec![], vec![told.to_owned()])
+    );
+    let both = [
+        edit,
+        (
+            "Stream: !GetAtt Orders.Arn",
+            "Stream: arn:aws:kinesis:eu-central-1:123456789012:stream/others",
+        ),
+    ];
+    let report = self::report(&edited(good("kinesis"), &both));
+    assert_eq!(broken(&report), ["source-not-configured"]);
 }
