@@ -169,6 +169,13 @@ Conditions:
     assert_eq!(broken(&never), [""; 0]);
     let within = [(BATCH, "BatchSize: !If [Prod, !If [Test, 20000, 100], 100]")];
     assert_eq!(broken(&kinesis(conditions, &within)), [""; 0]);
+    // What is always so is no condition of it.
+    let always = format!("{conditions}  Always: !Equals [x, x]\n");
+    let within = [(
+        BATCH,
+        "BatchSize: !If [Always, !If [Prod, 20000, 100], 100]",
+    )];
+    assert_eq!(kinesis(&always, &within).findings[0].when, "`Prod` is true");
     // A parameter is one thing at a time.
     let two = "  Stage: {Type: String}\nConditions:\n  A: !Equals [!Ref Stage, a]\n  B: !Equals [!Ref Stage, b]\n";
     let within = [(BATCH, "BatchSize: !If [A, !If [B, 20000, 100], 100]")];
