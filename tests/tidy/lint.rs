@@ -61,6 +61,10 @@ fn our_templates_break_no_rule() {
             ));
         }
         for open in &report.open {
+            // Whoever deploys names a stream and a consumer of it: two parameters, of which nothing is known.
+            if open.rules.iter().eq(["source-not-configured"].iter()) {
+                continue;
+            }
             let line = open.place.mark.line;
             wrong.push(format!(
                 "{}:{line}: not known: {}",
