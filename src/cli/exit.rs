@@ -345,6 +345,7 @@ mod tests {
             Exit::OutOfReach,
             Exit::Interrupted,
             Exit::Held,
+            Exit::Found,
             Exit::Fine,
         ];
         for (index, worse) in order.iter().enumerate() {
