@@ -19,6 +19,7 @@ mod init;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod lanes;
+mod lint;
 mod logging;
 mod machine;
 mod output;
@@ -40,7 +41,7 @@ mod when;
     name = "lanekeeper",
     version,
     propagate_version = true,
-    after_help = "Begin with:\n  lanekeeper demo                                 watch it work\n  lanekeeper init                                 write a commented configuration\n  lanekeeper put --topic orders --key account requests.jsonl\n  lanekeeper run --until-idle                     process what is there\n  lanekeeper status                               see what stands where\n\nExit codes: 0 fine, 1 internal, 2 usage or configuration, 3 idle with stopped or parked lanes,\n4 source, store or handler out of reach, 130 interrupted.\n\nEnvironment: LANEKEEPER_CONFIG names the configuration, LANEKEEPER__FAILURE__ATTEMPTS=3 sets a key\nof it, LANEKEEPER_LOG=debug says what is logged, LANEKEEPER_LOG_FORMAT=json how."
+    after_help = "Begin with:\n  lanekeeper demo                                 watch it work\n  lanekeeper init                                 write a commented configuration\n  lanekeeper put --topic orders --key account requests.jsonl\n  lanekeeper run --until-idle                     process what is there\n  lanekeeper status                               see what stands where\n\nExit codes: 0 fine, 1 internal, 2 usage or configuration, 3 idle with stopped or parked lanes,\n4 source, store or handler out of reach, 5 found by lint, 130 interrupted.\n\nEnvironment: LANEKEEPER_CONFIG names the configuration, LANEKEEPER__FAILURE__ATTEMPTS=3 sets a key\nof it, LANEKEEPER_LOG=debug says what is logged, LANEKEEPER_LOG_FORMAT=json how."
 )]
 struct Arguments {
     #[command(flatten)]
@@ -101,6 +102,8 @@ enum Command {
     Value(value::ValueArguments),
     /// Check G1 to G8 over recorded histories.
     Audit(audit::AuditArguments),
+    /// Hold templates of CloudFormation and SAM against the facts about event source mappings.
+    Lint(lint::LintArguments),
     /// Create the store, or remove an app from it.
     Store(store::StoreArguments),
     /// Write a commented configuration with every key and its default.
@@ -143,6 +146,7 @@ fn dispatch(arguments: Arguments) -> Result<Exit, CommandError> {
         Command::Recover(arguments) => return recover::run(common, &arguments),
         Command::Replay(arguments) => return replay::run(common, &arguments),
         Command::Audit(arguments) => return audit::run(&arguments),
+        Command::Lint(arguments) => return lint::run(common, &arguments),
         #[cfg(feature = "lambda")]
         Command::Lambda => crate::lambda::serve_configured(&common.config()?)?,
         #[cfg(not(feature = "lambda"))]

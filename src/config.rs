@@ -327,6 +327,17 @@ impl Config {
         tables::config(&table, problems, &base)
     }
 
+    /// Reads as much of a configuration as its layers hold: what is not written stands as its default, and
+    /// what is wrong is told beside it. What this build has is not asked for.
+    ///
+    /// # Errors
+    /// There is nothing to read.
+    #[cfg(feature = "cli")]
+    pub(crate) fn draft(layers: &Layers) -> Result<(Self, Vec<ConfigError>), ConfigErrors> {
+        let (table, problems, base) = layers.merge()?;
+        Ok(tables::draft(&table, problems, &base))
+    }
+
     /// Checks bounds and contradictions of all fields. What [`Config::load`] and
     /// [`Config::from_toml`] give has been checked.
     ///

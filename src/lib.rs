@@ -16,6 +16,8 @@ pub mod history;
 pub mod kpl;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+#[cfg(feature = "cli")]
+pub mod lint;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub mod position;

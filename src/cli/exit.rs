@@ -29,12 +29,14 @@ pub(crate) enum Exit {
     Held = 3,
     /// Source, store or handler out of reach at the start, or a source ended with an error.
     OutOfReach = 4,
+    /// `lint` has found something in a template.
+    Found = 5,
     /// The drain's deadline passed, a second signal came, or one came before the run was idle.
     Interrupted = 130,
 }
 
 impl Exit {
-    /// Of two ways to end the one that is reported: 1, 2, 4, 130, 3, 0.
+    /// Of two ways to end the one that is reported: 1, 2, 4, 130, 3, 5, 0.
     pub(crate) fn worse(self, other: Self) -> Self {
         let rank = |exit| match exit {
             Self::Internal => 0,
@@ -42,7 +44,8 @@ impl Exit {
             Self::OutOfReach => 2,
             Self::Interrupted => 3,
             Self::Held => 4,
-            Self::Fine => 5,
+            Self::Found => 5,
+            Self::Fine => 6,
         };
         if rank(other) < rank(self) {
             other
@@ -342,6 +345,7 @@ mod tests {
             Exit::OutOfReach,
             Exit::Interrupted,
             Exit::Held,
+            Exit::Found,
             Exit::Fine,
         ];
         for (index, worse) in order.iter().enumerate() {

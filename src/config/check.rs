@@ -52,15 +52,19 @@ pub(super) fn problems(config: &Config) -> Vec<ConfigError> {
         config,
         problems: Vec::new(),
     };
-    check.bounds();
-    check.durations();
-    check.order();
-    check.dead_letters();
-    check.sources();
-    check.kafka();
-    check.table();
-    check.lambda();
+    check.fields();
     check.build();
+    check.problems
+}
+
+/// As [`problems`], whatever this build has.
+#[cfg(feature = "cli")]
+pub(super) fn contradictions(config: &Config) -> Vec<ConfigError> {
+    let mut check = Check {
+        config,
+        problems: Vec::new(),
+    };
+    check.fields();
     check.problems
 }
 
@@ -70,6 +74,17 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    fn fields(&mut self) {
+        self.bounds();
+        self.durations();
+        self.order();
+        self.dead_letters();
+        self.sources();
+        self.kafka();
+        self.table();
+        self.lambda();
+    }
+
     /// The origin is that of the first key that somebody wrote.
     fn problem(&mut self, keys: &[&str], message: String) {
         let origins = keys.iter().map(|key| self.config.origin(key));

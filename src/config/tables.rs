@@ -20,13 +20,37 @@ pub(super) fn config(
     problems: Vec<ConfigError>,
     base: &Path,
 ) -> Result<Config, ConfigErrors> {
+    let (config, problems) = checked(table, problems, base, check::problems);
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(ConfigErrors(problems))
+    }
+}
+
+/// Reads and checks what there is, for a program that is built otherwise.
+#[cfg(feature = "cli")]
+pub(super) fn draft(
+    table: &Table,
+    problems: Vec<ConfigError>,
+    base: &Path,
+) -> (Config, Vec<ConfigError>) {
+    checked(table, problems, base, check::contradictions)
+}
+
+fn checked(
+    table: &Table,
+    problems: Vec<ConfigError>,
+    base: &Path,
+    check: fn(&Config) -> Vec<ConfigError>,
+) -> (Config, Vec<ConfigError>) {
     let reader = Reader::default();
     let mut config = read_config(&reader, table, base);
     let (found, origins) = reader.finish();
     config.origins = origins;
     // A value that could not be read stands as its default: nothing is concluded from it.
     let bad: Vec<&String> = found.iter().flat_map(|problem| &problem.keys).collect();
-    let drawn: Vec<ConfigError> = check::problems(&config)
+    let drawn: Vec<ConfigError> = check(&config)
         .into_iter()
         .filter(|problem| !problem.keys.iter().any(|key| concerns(&bad, key)))
         .collect();
@@ -35,11 +59,7 @@ pub(super) fn config(
     problems.extend(drawn);
     // What has no place (nothing was written) comes first.
     problems.sort_by(|a, b| a.origin.cmp(&b.origin));
-    if problems.is_empty() {
-        Ok(config)
-    } else {
-        Err(ConfigErrors(problems))
-    }
+    (config, problems)
 }
 
 /// Whether a key, a table that it is in, or something in it is among the bad ones.

@@ -31,6 +31,7 @@ const COMMANDS: &[&[&str]] = &[
     &["value", "get"],
     &["value", "list"],
     &["store"],
+    &["lint"],
     &["audit"],
     &["init"],
     &["completions"],

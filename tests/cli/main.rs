@@ -14,6 +14,7 @@ mod examples;
 mod help;
 mod import;
 mod lanes;
+mod lint;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod newcomer;

@@ -158,3 +158,33 @@ fn the_engine_has_no_world() {
         "the engine's only dependencies are a hash table and its hasher"
     );
 }
+
+#[test]
+fn lint_reads_nothing_but_what_it_is_given() {
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for module in modules() {
+        if module.path.first().is_none_or(|first| first != "lint") {
+            continue;
+        }
+        seen += 1;
+        for mention in module.mentions() {
+            let first = mention.first().map_or("", String::as_str);
+            if !["lint", "config", "record"].contains(&first) {
+                let mention = mention.join("::");
+                wrong.push(format!("{}: `{mention}`", module.file.path));
+            }
+        }
+        let code = code::shipped(&module.file.text);
+        for path in code::paths_below(&code, "std") {
+            let first = path.first().map_or("", String::as_str);
+            if ["env", "fs", "io", "net", "process", "thread", "time"].contains(&first)
+                // A length of time is no clock.
+                && path != ["time", "Duration"]
+            {
+                wrong.push(format!("{}: `std::{}`", module.file.path, path.join("::")));
+            }
+        }
+    }
+    assert!(seen > 10, "only {seen} files: is the search broken?");
+    demand_none("lint has no world", &wrong);
+}

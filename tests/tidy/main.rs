@@ -8,6 +8,8 @@ mod deploy;
 mod documents;
 mod layers;
 mod licences;
+#[cfg(feature = "cli")]
+mod lint;
 mod policies;
 // What the functions are configured with is in no smaller build.
 #[cfg(all(feature = "dynamodb", feature = "http", feature = "lambda"))]
