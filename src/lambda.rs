@@ -33,6 +33,8 @@ mod kafka;
 mod kinesis;
 mod marks;
 mod merge;
+#[cfg(all(feature = "cli", feature = "kinesis"))]
+pub(crate) mod recovery;
 mod release;
 #[cfg(test)]
 mod sample;
@@ -48,3 +50,5 @@ pub use delivery::{Batches, Delivered, Delivery, Entry, Handed, NotUnpacked, Unp
 pub use event::{Event, EventError, EventKind, Place, decode};
 pub use invocation::{Function, InvocationError, Invoked};
 pub use serve::{ServeError, run, serve};
+#[cfg(all(feature = "cli", feature = "kinesis"))]
+pub(crate) use serve::{function, store as mark_store, store_apart};

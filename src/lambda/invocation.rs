@@ -12,7 +12,7 @@ use crate::{
     handler::{DeadLetter, Target},
     history::History,
     position::Position,
-    processor::{Clock, Outcome, Parts, Processor, Report, Settings, Watch},
+    processor::{Clock, Outcome, Parts, Processor, Report, Settings, Stop, Watch},
     record::{LaneKey, LaneOrder, NoKey, NoKeyError, OrderBy, PartitionName},
     source::Source,
     store::{MarkStore, WorkerId},
@@ -103,6 +103,54 @@ pub struct Invoked {
     pub report: Option<Report>,
 }
 
+/// What an invocation has to itself.
+pub(super) struct Own {
+    /// Until its deadline, from now.
+    pub(super) left: Duration,
+    /// Part of the record ids.
+    pub(super) generation: u64,
+    /// Ends it before that.
+    pub(super) stops: mpsc::UnboundedReceiver<Stop>,
+}
+
+/// How an invocation ended, as it knows it itself.
+pub(super) struct Ran {
+    /// `None`: its time was over before.
+    pub(super) report: Option<Report>,
+    pub(super) outcome: Option<Outcome>,
+    is_sick: bool,
+    marked: Arc<Marked>,
+}
+
+impl Ran {
+    /// The records of each partition that nobody's durable mark calls done; `None`: it is not known of any
+    /// what is done of it, and nothing has started.
+    pub(super) async fn open(
+        &self,
+        source: &Arc<str>,
+        delivery: &Delivery,
+    ) -> Option<BTreeSet<(Arc<str>, Position)>> {
+        let (mut open, mut claimed) = (BTreeSet::new(), false);
+        for delivered in &delivery.partitions {
+            let name = delivered.full_name(source);
+            claimed |= self.marked.is_claimed(&name).await;
+            let unfinished = self.marked.unfinished(&name).await;
+            open.extend(
+                unfinished
+                    .into_iter()
+                    .map(|p| (delivered.name().clone(), p)),
+            );
+        }
+        claimed.then_some(open)
+    }
+
+    /// How many records of a partition's batch others had done, or have in a chain.
+    #[cfg(all(feature = "cli", feature = "kinesis"))]
+    pub(super) async fn known(&self, partition: &PartitionName) -> usize {
+        self.marked.known(partition).await
+    }
+}
+
 impl Function {
     /// Runs what an invocation delivered, of the source of this name, until all of it is settled, or
     /// waits for a decision, or `left` is over, which is counted from now.
@@ -115,13 +163,42 @@ impl Function {
         delivery: Arc<Delivery>,
         left: Duration,
     ) -> Result<Invoked, InvocationError> {
+        let (_nobody_stops_it, stops) = mpsc::unbounded_channel();
+        let own = Own {
+            left,
+            generation: 0,
+            stops,
+        };
+        let ran = self.run(source, &delivery, own).await?;
+        let answer = self.answer(source, &delivery, &ran).await;
+        Ok(Invoked {
+            answer,
+            report: ran.report,
+        })
+    }
+
+    /// The same, and nobody is told yet.
+    pub(super) async fn run(
+        &self,
+        source: &Arc<str>,
+        delivery: &Arc<Delivery>,
+        own: Own,
+    ) -> Result<Ran, InvocationError> {
+        let Own {
+            left,
+            generation,
+            stops,
+        } = own;
         let settings = self.settings_within(left)?;
         let order = order_of(delivery.kind, settings.order);
         if order.by == OrderBy::Key {
             delivery.refuse_unplaced()?;
         }
-        let invocation = self.invocation(&settings, left);
-        let batches = self.batches(&delivery, source, &settings)?;
+        let invocation = Invocation {
+            generation,
+            ..self.invocation(&settings, left)
+        };
+        let batches = self.batches(delivery, source, &settings)?;
         let (wall, clock) = (Arc::clone(&self.clock), Arc::clone(&self.clock));
         let marked = Arc::new(Marked::new(
             Arc::clone(&self.store),
@@ -131,7 +208,7 @@ impl Function {
         ));
         let handed: Box<dyn Source> = Box::new(BatchSource {
             name: Arc::clone(source),
-            delivery: Arc::clone(&delivery),
+            delivery: Arc::clone(delivery),
             marked: Arc::clone(&marked),
             order,
         });
@@ -153,15 +230,16 @@ impl Function {
             sources: vec![(Arc::clone(source), handed)],
             clock: Arc::clone(&self.clock),
         });
-        let (_nobody_stops_it, stops) = mpsc::unbounded_channel();
         let driven = processor.watched_by(Arc::clone(&watch)).drive(stops);
         // Whatever holds it up, there is an answer: what is not durable is unfinished.
         let ended = tokio::time::timeout(left.saturating_sub(self.margin / 4), driven).await;
         let (report, outcome) = ended.ok().unzip();
-        let is_sick = watch.vitals().sick_since.is_some();
-        let went = (report.as_ref(), outcome.as_ref(), is_sick);
-        let answer = self.answer(source, &delivery, &marked, went).await;
-        Ok(Invoked { answer, report })
+        Ok(Ran {
+            report,
+            outcome,
+            is_sick: watch.vitals().sick_since.is_some(),
+            marked,
+        })
     }
 
     fn settings_within(&self, left: Duration) -> Result<Settings, InvocationError> {
@@ -207,6 +285,7 @@ impl Function {
             worker: WorkerId(Uuid::new_v4()),
             begun,
             deadline: begun.saturating_add(millis(left)),
+            generation: 0,
             settle: millis(settle),
             quiet: millis(quiet.unwrap_or_default()),
             expires: begun.saturating_add(millis(self.retention + MARKS_AFTER)),
@@ -214,38 +293,22 @@ impl Function {
         }
     }
 
-    async fn answer(
-        &self,
-        source: &Arc<str>,
-        delivery: &Delivery,
-        marked: &Marked,
-        (report, outcome, is_sick): (Option<&Report>, Option<&Outcome>, bool),
-    ) -> Answer {
-        if let Some(Outcome::Source(error)) = outcome {
+    async fn answer(&self, source: &Arc<str>, delivery: &Delivery, ran: &Ran) -> Answer {
+        let report = ran.report.as_ref();
+        if let Some(Outcome::Source(error)) = &ran.outcome {
             return Answer::Fail(error.to_string());
         }
-        if let Some(Outcome::Store(what)) = outcome {
+        if let Some(Outcome::Store(what)) = &ran.outcome {
             return Answer::Fail(what.clone());
         }
-        let (mut open, mut claimed) = (BTreeSet::new(), false);
-        for delivered in &delivery.partitions {
-            let name = delivered.full_name(source);
-            claimed |= marked.is_claimed(&name).await;
-            let unfinished = marked.unfinished(&name).await;
-            open.extend(
-                unfinished
-                    .into_iter()
-                    .map(|p| (delivered.name().clone(), p)),
-            );
-        }
-        if !claimed {
+        let Some(open) = ran.open(source, delivery).await else {
             return Answer::Fail(format!(
                 "{} could not be read or written in time: nothing of the batch has started",
                 self.store.describe()
             ));
-        }
+        };
         // A mapping backs off from a function that fails, and not from one that names records.
-        if is_sick && report.is_none_or(|report| report.done == 0) && !open.is_empty() {
+        if ran.is_sick && report.is_none_or(|report| report.done == 0) && !open.is_empty() {
             return Answer::Fail(format!(
                 "the target fails every try, and none of the {} records of the batch is done: all of it is to come again later",
                 delivery.entries()

@@ -86,6 +86,15 @@ impl Marked {
         }
     }
 
+    /// How many records of the batch others had done, or have in a chain.
+    #[cfg(all(feature = "cli", feature = "kinesis"))]
+    pub(super) async fn known(&self, partition: &PartitionName) -> usize {
+        match self.parts.get(partition) {
+            Some(part) => part.lock().await.known(),
+            None => 0,
+        }
+    }
+
     /// Whether it is known what is done of the partition.
     pub(super) async fn is_claimed(&self, partition: &PartitionName) -> bool {
         match self.parts.get(partition) {

@@ -140,6 +140,7 @@ impl Standing {
                 lanes,
                 deadline: invocation.deadline,
                 expires: invocation.expires,
+                generation: invocation.generation,
                 ..Mark::begun(&holder, (first, last.clone()), invocation.begun)
             },
             batch,
@@ -205,6 +206,12 @@ impl Standing {
         open.filter(|p| !self.elsewhere.contains(*p) && !self.mark.done.contains(p))
             .cloned()
             .collect()
+    }
+
+    /// How many records of the batch others had done, or have in a chain.
+    #[cfg(all(feature = "cli", feature = "kinesis"))]
+    pub(super) fn known(&self) -> usize {
+        self.elsewhere.len()
     }
 
     fn commit(&self, invocation: &Invocation, number: u64) -> Commit {
