@@ -17,6 +17,7 @@ mod instances;
 mod letters;
 mod oracle;
 mod queues;
+mod recovery;
 mod refusals;
 mod shards;
 mod sizes;
