@@ -110,3 +110,73 @@ fn everything() -> (Position, Position) {
     let first = position("0").unwrap_or(Position::Offset(0));
     (first.clone(), position(&last).unwrap_or(first))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{source::kinesis::fake::number, store::Tried};
+
+    #[test]
+    fn the_lowest_place_that_may_be_open_is_taken_from_marks() {
+        assert_eq!(known("s", &[], &[], true), Known::Nothing);
+        let mark = |first, last, begun| Mark {
+            ended: true,
+            ..Mark::begun("i", (number(first), number(last)), begun)
+        };
+        let open = |n, is_certain| Known::Open {
+            at: number(n),
+            is_certain,
+        };
+        let done = |mark: Mark, all: &[u64]| Mark {
+            done: all.iter().map(|n| number(*n)).collect(),
+            ..mark
+        };
+        let first = done(mark(11, 13, 1), &[11, 12, 13]);
+        let second = done(mark(14, 16, 2), &[14, 15, 16]);
+        // The last one is looked at again, and nothing is lost where it is gone.
+        let marks = [first.clone(), second.clone()];
+        assert_eq!(known("s", &marks, &[], true), open(14, false));
+        // With several at a time, all that is known of.
+        assert_eq!(known("s", &marks, &[], false), open(11, false));
+        let half = done(mark(14, 16, 2), &[14, 15]);
+        assert_eq!(
+            known("s", &[first.clone(), half], &[], true),
+            open(14, true)
+        );
+        let failed = Tried {
+            position: number(12),
+            rev: 0,
+            attempts: 3,
+            error: "no".to_owned(),
+            not_before: 0,
+        };
+        let tried = Mark {
+            tried: vec![failed],
+            ..done(mark(11, 13, 1), &[11, 13])
+        };
+        assert_eq!(
+            known("s", &[tried.clone(), second.clone()], &[], true),
+            open(12, true)
+        );
+        // Another one has done it since.
+        let again = done(mark(12, 12, 3), &[12]);
+        assert_eq!(
+            known("s", &[tried, second.clone(), again], &[], true),
+            open(12, false)
+        );
+        let killed = Mark {
+            ended: false,
+            ..mark(11, 13, 1)
+        };
+        assert_eq!(
+            known("s", &[killed.clone(), second.clone()], &[], true),
+            open(11, true)
+        );
+        let came_again = done(mark(11, 13, 2), &[11, 12, 13]);
+        let third = done(mark(14, 16, 3), &[14, 15, 16]);
+        assert_eq!(
+            known("s", &[killed, came_again, third], &[], true),
+            open(14, false)
+        );
+    }
+}

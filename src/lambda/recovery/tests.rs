@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     handler::{Answer, Failure, Handler, Rust},
     history::Nowhere,
+    kpl,
     processor::{Clock, Settings},
     record::{LaneOrder, NoKey, Run},
     source::{
@@ -399,70 +400,6 @@ async fn what_was_put_after_the_beginning_is_left() {
     assert!(went.last <= Some(number(17)), "{:?}", went.last);
 }
 
-#[test]
-fn the_lowest_place_that_may_be_open_is_taken_from_marks() {
-    assert_eq!(known("s", &[], &[], true), Known::Nothing);
-    let mark = |first, last, begun| crate::store::Mark {
-        ended: true,
-        ..crate::store::Mark::begun("i", (number(first), number(last)), begun)
-    };
-    let open = |n, is_certain| Known::Open {
-        at: number(n),
-        is_certain,
-    };
-    let done = |mark: crate::store::Mark, all: &[u64]| crate::store::Mark {
-        done: all.iter().map(|n| number(*n)).collect(),
-        ..mark
-    };
-    let first = done(mark(11, 13, 1), &[11, 12, 13]);
-    let second = done(mark(14, 16, 2), &[14, 15, 16]);
-    // The last one is looked at again, and nothing is lost where it is gone.
-    let marks = [first.clone(), second.clone()];
-    assert_eq!(known("s", &marks, &[], true), open(14, false));
-    // With several at a time, all that is known of.
-    assert_eq!(known("s", &marks, &[], false), open(11, false));
-    let half = done(mark(14, 16, 2), &[14, 15]);
-    assert_eq!(
-        known("s", &[first.clone(), half], &[], true),
-        open(14, true)
-    );
-    let failed = crate::store::Tried {
-        position: number(12),
-        rev: 0,
-        attempts: 3,
-        error: "no".to_owned(),
-        not_before: 0,
-    };
-    let tried = crate::store::Mark {
-        tried: vec![failed],
-        ..done(mark(11, 13, 1), &[11, 13])
-    };
-    assert_eq!(
-        known("s", &[tried.clone(), second.clone()], &[], true),
-        open(12, true)
-    );
-    // Another one has done it since.
-    let again = done(mark(12, 12, 3), &[12]);
-    assert_eq!(
-        known("s", &[tried, second.clone(), again], &[], true),
-        open(12, false)
-    );
-    let killed = crate::store::Mark {
-        ended: false,
-        ..mark(11, 13, 1)
-    };
-    assert_eq!(
-        known("s", &[killed.clone(), second.clone()], &[], true),
-        open(11, true)
-    );
-    let came_again = done(mark(11, 13, 2), &[11, 12, 13]);
-    let third = done(mark(14, 16, 3), &[14, 15, 16]);
-    assert_eq!(
-        known("s", &[killed, came_again, third], &[], true),
-        open(14, false)
-    );
-}
-
 /// A shard has more marks than anybody wants to read.
 #[tokio::test(start_paused = true)]
 async fn marks_of_long_ago_are_looked_at_where_there_are_no_later_ones() {
@@ -488,4 +425,59 @@ async fn marks_of_long_ago_are_looked_at_where_there_are_no_later_ones() {
     let stream = shared(&world.fake);
     let marks = latest_marks(&stream, &world.store, "orders", &work.shard, now).await;
     assert_eq!(of(marks.expect("marks")), [number(10 * HOUR)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s11_an_aggregate_is_read_apart_and_what_is_done_of_it_is_known() {
+    let (mut world, work) = World::with(&[]);
+    let aggregate = Row {
+        data: kpl::tests::bytes(kpl::tests::FIVE).to_vec(),
+        ..row(20, "alice", "")
+    };
+    world.fake.put("s", aggregate);
+    world.script.rejects(&["r3"]);
+    let went = world.run(&work).await;
+    assert_eq!((went.read, went.open), (5, 2));
+    assert_eq!(world.script.calls(), ["r0", "r1", "r2", "r3"]);
+    world.script.rejects(&[]);
+    world.retry().await;
+    world.run(&work).await;
+    assert_eq!(world.script.calls(), ["r3", "r4"]);
+    // What a destination names is the aggregate, as a whole; an operator may name a record in it.
+    let range = Work {
+        from: at(20),
+        until: Until::Through(number(20)),
+        ..work.clone()
+    };
+    assert_eq!(world.run(&range).await.read, 5);
+    let third = Position::sequence("20", Some(3)).expect("a position");
+    let within = Work {
+        from: Start {
+            begin: Begin::At(third.clone()),
+            is_certain: true,
+        },
+        until: Until::Through(third),
+        ..work
+    };
+    let went = world.run(&within).await;
+    assert_eq!((went.read, went.gap), (1, None));
+}
+
+/// The mapping of a registered consumer counts an aggregate's records within each of its events.
+#[tokio::test(start_paused = true)]
+async fn g6_behind_enhanced_fan_out_marks_do_not_speak_of_an_aggregates_records() {
+    let (mut world, work) = World::with(&[]);
+    let aggregate = Row {
+        data: kpl::tests::bytes(kpl::tests::FIVE).to_vec(),
+        ..row(20, "alice", "")
+    };
+    world.fake.put("s", aggregate);
+    world.run(&work).await;
+    world.script.calls();
+    let stops = world.stops.take().expect("one at a time");
+    let recovery = Recovery::new(&world.function, shared(&world.fake), "orders", stops);
+    let mut recovery = recovery.behind_fan_out(true);
+    let mut went = Went::default();
+    recovery.run(&work, &mut went).await.expect("it runs");
+    assert_eq!(world.script.calls(), ["r0", "r1", "r2", "r3", "r4"]);
 }
