@@ -401,7 +401,9 @@ impl Running<'_> {
                 }
             };
             let gap = went.gap.as_ref().map(ToString::to_string);
-            if went.gap.as_ref().is_some_and(|gap| !gap.went_on) {
+            // With `latest` the shard is left out, and what comes behind it goes on.
+            let goes_on = self.source.on_gap == OnGap::Latest;
+            if !goes_on && went.gap.as_ref().is_some_and(|gap| !gap.went_on) {
                 self.barred.insert(name.clone());
             }
             self.note(&name, went, gap, None);

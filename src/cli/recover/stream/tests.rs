@@ -114,3 +114,10 @@ async fn where_it_may_go_on_it_does_and_says_what_is_gone() {
     assert_eq!(ran, ["a2", "b1", "a3"]);
     assert!(!summary.lost && summary.rows[0].gap.is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_it_goes_on_behind_the_newest_the_shard_is_left_out_alone() {
+    let (summary, ran) = run(OnGap::Latest).await;
+    assert_eq!(ran, ["b1", "a3"]);
+    assert!(!summary.lost && summary.rows[0].gap.is_some());
+}
