@@ -30,6 +30,8 @@ mod report;
 mod run;
 mod status;
 mod store;
+#[cfg(feature = "kinesis")]
+mod stream;
 mod value;
 mod view;
 mod when;

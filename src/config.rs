@@ -388,7 +388,7 @@ impl Config {
 }
 
 /// Types of sources, stores and handlers that this build has.
-pub(crate) const BUILT: [(&str, bool); 9] = [
+pub(crate) const BUILT: [(&str, bool); 10] = [
     ("local", cfg!(feature = "local")),
     ("exec", cfg!(feature = "exec")),
     ("http", cfg!(feature = "http")),
@@ -396,6 +396,7 @@ pub(crate) const BUILT: [(&str, bool); 9] = [
     // What a mapping delivers needs no client of the source.
     ("kafka", cfg!(any(feature = "kafka", feature = "lambda"))),
     ("dynamodb", cfg!(feature = "dynamodb")),
+    ("kinesis", cfg!(feature = "kinesis")),
     ("msk", cfg!(feature = "msk")),
     ("sqs", cfg!(feature = "sqs")),
     ("lambda", cfg!(feature = "lambda")),

@@ -36,6 +36,8 @@ mod kafka;
 mod kinesis;
 mod marks;
 mod merge;
+#[cfg(all(feature = "cli", feature = "kinesis"))]
+pub(crate) mod recovery;
 mod release;
 #[cfg(test)]
 mod sample;
@@ -53,4 +55,6 @@ pub use event::{Event, EventError, EventKind, Place, decode};
 pub use figures::{Figures, Standstill};
 pub use invocation::{Function, InvocationError, Invoked};
 pub use serve::{ServeError, run, run_windowed, serve};
+#[cfg(all(feature = "cli", feature = "kinesis"))]
+pub(crate) use serve::{function, store as mark_store, store_apart};
 pub use windows::{Aggregate, Aggregated, STATE_BYTES_MAX, WindowState, aggregate};

@@ -2,7 +2,7 @@
 //! lanes go on; one cap bounds what is in flight; what is done is remembered exactly.
 
 pub mod audit;
-#[cfg(any(feature = "dynamodb", feature = "sqs"))]
+#[cfg(any(feature = "dynamodb", feature = "kinesis", feature = "sqs"))]
 mod aws;
 pub mod checkpoint;
 #[cfg(feature = "cli")]

@@ -26,6 +26,8 @@ pub use clock::MachineClock;
 pub(crate) use logs::{Held, PartitionLog};
 #[cfg(feature = "local")]
 pub use recover::Selection;
+#[cfg(all(feature = "cli", feature = "kinesis"))]
+pub(crate) use replay::namespace;
 #[cfg(feature = "cli")]
 pub(crate) use replay::{Locks, Replay, Span};
 #[cfg(feature = "cli")]
@@ -49,3 +51,12 @@ pub use target::{TargetError, target};
 pub(crate) use worker::Worker;
 #[cfg(feature = "cli")]
 pub(crate) use worker::local_settings;
+
+/// A stream has no worker of its own.
+#[cfg(all(feature = "kinesis", feature = "local"))]
+pub(crate) fn delivered_by_a_mapping(source: &crate::SourceConfig) -> RunError {
+    RunError::Selection(format!(
+        "`sources.{}` is a stream, whose mapping delivers it to a function (`lanekeeper lambda`): no worker reads it; `recover` and `replay` do, by themselves",
+        source.name
+    ))
+}

@@ -26,6 +26,8 @@ mod extent;
 pub(crate) mod filling;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+#[cfg(feature = "kinesis")]
+pub mod kinesis;
 #[cfg(feature = "local")]
 pub mod local;
 pub(crate) mod pattern;

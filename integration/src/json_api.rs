@@ -16,6 +16,10 @@ use tokio::{
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a connection is used again: a server in Node closes one after five seconds, which is seen here
+/// only once it is too late.
+const IDLE: Duration = Duration::from_secs(2);
+
 /// One service at one endpoint, for callers that are not asynchronous.
 pub(crate) struct JsonApi {
     endpoint: String,
@@ -37,7 +41,9 @@ impl JsonApi {
             endpoint: endpoint.to_owned(),
             target,
             version,
-            client: Client::builder(TokioExecutor::new()).build_http(),
+            client: Client::builder(TokioExecutor::new())
+                .pool_idle_timeout(IDLE)
+                .build_http(),
             runtime: runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?,

@@ -80,7 +80,7 @@ impl Kinesis {
     ///
     /// # Errors
     /// When it is refused.
-    pub fn put(&self, stream: &Stream, key: &str, data: &str) -> io::Result<Sequence> {
+    pub fn put(&self, stream: &Stream, key: &str, data: impl AsRef<[u8]>) -> io::Result<Sequence> {
         let record = json!({
             "StreamName": stream.name(),
             "PartitionKey": key,

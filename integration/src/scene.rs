@@ -347,7 +347,7 @@ fn build(kind: &str, name: &str) -> io::Result<PathBuf> {
             kind,
             name,
             "--features",
-            "dynamodb,kafka,lambda,msk",
+            "dynamodb,kafka,kinesis,lambda,msk",
             "--message-format=json-render-diagnostics",
         ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))

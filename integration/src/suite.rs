@@ -29,7 +29,7 @@ const STAGES: [Stage; 4] = [
             "--exclude",
             "lanekeeper-integration",
             "--features",
-            "lanekeeper/dynamodb,lanekeeper/kafka,lanekeeper/lambda,lanekeeper/msk",
+            "lanekeeper/dynamodb,lanekeeper/kafka,lanekeeper/kinesis,lanekeeper/lambda,lanekeeper/msk",
         ],
         only: None,
     },
@@ -70,7 +70,7 @@ const UNDER_WEATHER: [&str; 9] = [
     "lanekeeper",
     // As in the first stage: nothing is compiled for this alone.
     "--features",
-    "lanekeeper/dynamodb,lanekeeper/kafka,lanekeeper/lambda,lanekeeper/msk",
+    "lanekeeper/dynamodb,lanekeeper/kafka,lanekeeper/kinesis,lanekeeper/lambda,lanekeeper/msk",
     "--test",
     "processor",
     "--",

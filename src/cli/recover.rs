@@ -12,6 +12,7 @@ use super::{
     },
     status::{Seen, Standing},
     view::records,
+    when::When,
 };
 use crate::{
     config::Config,
@@ -27,24 +28,43 @@ use std::{
     path::{Path, PathBuf},
 };
 
+#[cfg(feature = "kinesis")]
+mod stream;
+
 #[derive(Args)]
 #[command(after_help = "Examples:
   lanekeeper recover
   lanekeeper recover --source orders --partition orders/3
+  lanekeeper recover --from-failure record.json
   lanekeeper recover --json | jq '.partitions[] | select(.after.not_settled > 0)'
 
 It is `run` with an end: it takes the app's lock, so it is refused by name while a worker runs; of \
 Kafka it asks brokers and store who is at work. It claims the partitions, runs what is open of them in order, acts on decisions that wait, leaves \
 stopped and parked lanes as they are, moves the checkpoint, and ends when it has reached the end \
 that the log had when it began. What was put later is left to the next worker, as are all other \
-partitions. Exit codes are those of `run --until-idle`: 3 when lanes stand.")]
+partitions.
+
+A stream of Kinesis has no worker: its mapping delivers it to a function. There it is another \
+invocation of that function, from here: it reads shards, parents before children, from the lowest \
+place that may be open as marks and lanes say, or from --from; what marks call done does not run, and \
+lanes are honoured. The mapping may go on meanwhile. --from-failure reads what a mapping has given up \
+again, as its on-failure destination names it: the record itself, a message of SQS or SNS with it, or \
+a list of these. What retention has removed is named, and the exit code is 4.
+
+Exit codes are those of `run --until-idle`: 3 when lanes stand.")]
 pub(crate) struct RecoverArguments {
-    /// Only this partition, such as orders/3; the others are left to nobody.
-    #[arg(long, value_name = "P")]
+    /// Only this partition, such as orders/3, or this shard; the others are left to nobody.
+    #[arg(long, visible_alias = "shard", value_name = "P")]
     partition: Option<String>,
     /// Only partitions of this source.
     #[arg(long, value_name = "S")]
     source: Option<String>,
+    /// Of a stream: begin here (`checkpoint`, a time or a position) instead of at what is open.
+    #[arg(long, value_name = "WHEN")]
+    from: Option<When>,
+    /// Of a stream: run what its mapping has given up, as this file says; `-` is stdin.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "partition", "source"])]
+    from_failure: Option<PathBuf>,
     /// Take the embedded log over from a worker that is frozen (SIGSTOP, a debugger).
     #[arg(long)]
     take_over: bool,
@@ -99,13 +119,28 @@ pub(crate) fn run(common: &Common, arguments: &RecoverArguments) -> Result<Exit,
         ));
     }
     let reporting = Reporting::new(arguments.report.as_deref())?;
+    let selection = Selection {
+        source: arguments.source.clone(),
+        partition: arguments.partition.clone(),
+    };
+    #[cfg(feature = "kinesis")]
+    if arguments.from_failure.is_some() || super::stream::are_meant(&config, &selection)? {
+        if arguments.history.is_some() {
+            return Err(CommandError::Usage(
+                "`--history`: none is written of a stream: its records are run by invocations, which have none".to_owned(),
+            ));
+        }
+        return stream::run(&config, arguments, &reporting);
+    }
+    if arguments.from.is_some() || arguments.from_failure.is_some() {
+        return Err(CommandError::Usage(
+            "`--from` and `--from-failure` are for streams of Kinesis: other sources have a checkpoint, which says what is open (a stream needs a build with the feature `kinesis`)".to_owned(),
+        ));
+    }
     let options = RunOptions {
         take_over: arguments.take_over,
         history: arguments.history.clone(),
-        recover: Some(Selection {
-            source: arguments.source.clone(),
-            partition: arguments.partition.clone(),
-        }),
+        recover: Some(selection),
         ..RunOptions::default()
     };
     let (end, found) = session::within(work(&config, &options))?;

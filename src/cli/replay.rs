@@ -32,6 +32,8 @@ use unfinished::{Arguments, Unfinished};
 mod dry_run;
 mod effects;
 mod range;
+#[cfg(feature = "kinesis")]
+mod stream;
 mod unfinished;
 
 #[derive(Args)]
@@ -53,6 +55,9 @@ Unless --alongside, the app's lock is held: no worker runs meanwhile. Of Kafka b
 asked who is at work, at the start. Alongside a worker there is no \
 order between what the two do to a key, and each has the whole cap.
 
+Of a stream of Kinesis WHEN is a time of arrival, a sequence number of one --shard, or `checkpoint`: \
+where `recover` would begin. Nobody owns it: disable the mapping that delivers it, or say --alongside.
+
 Effects: a handler that answers with effects needs a choice; without one the first effect ends the \
 replay, and nothing of it is applied. `suppress` drops effects (a handler's own calls to others are \
 not suppressed) and keeps the record ids, so that targets that deduplicate by id see nothing new. \
@@ -69,8 +74,8 @@ pub(crate) struct ReplayArguments {
     /// Where to end [default: the end that the logs have now].
     #[arg(long, value_name = "WHEN")]
     to: Option<When>,
-    /// Only this partition, such as orders/3.
-    #[arg(long, value_name = "P")]
+    /// Only this partition, such as orders/3, or this shard.
+    #[arg(long, visible_alias = "shard", value_name = "P")]
     partition: Option<String>,
     /// Only partitions of this source.
     #[arg(long, value_name = "S")]
@@ -129,6 +134,10 @@ pub(crate) fn run(common: &Common, arguments: &ReplayArguments) -> Result<Exit, 
     let Some(from) = arguments.from.as_ref().filter(|_| !arguments.abandon) else {
         return super::block_on(abandon(&config));
     };
+    #[cfg(feature = "kinesis")]
+    if super::stream::are_meant(&config, &arguments.selection())? {
+        return stream::run(&config, arguments, from);
+    }
     let spans = super::block_on(spans(&config, arguments, from))?;
     let key = arguments.key.as_deref().map(str::as_bytes);
     if arguments.dry_run {
@@ -146,13 +155,17 @@ pub(crate) fn run(common: &Common, arguments: &ReplayArguments) -> Result<Exit, 
     reporting.write(&report)?;
     let exit = exit::of_outcome(&outcome, true, &report);
     if let Some(id) = refused.get() {
-        return Err(CommandError::Usage(format!(
-            "the handler answered record `{id}` with effects, and nobody said what becomes of them: nothing was applied. \
-             `--effects suppress` drops them, `--effects again` applies them once more"
-        )));
+        return Err(nobody_said(id));
     }
     after(arguments, &outcome);
     Ok(exit)
+}
+
+fn nobody_said(id: &str) -> CommandError {
+    CommandError::Usage(format!(
+        "the handler answered record `{id}` with effects, and nobody said what becomes of them: nothing was applied. \
+         `--effects suppress` drops them, `--effects again` applies them once more"
+    ))
 }
 
 /// What is to run. One that goes on has its spans already: the places that were named may have moved
@@ -185,9 +198,12 @@ async fn spans(
 
 /// What a replay that did not come to its end leaves behind.
 fn after(arguments: &ReplayArguments, outcome: &Outcome) {
-    if matches!(outcome, Outcome::Idle) {
-        return;
+    if !matches!(outcome, Outcome::Idle) {
+        not_finished(arguments);
     }
+}
+
+fn not_finished(arguments: &ReplayArguments) {
     output::note(if arguments.applies() {
         "the replay is not finished: the same command goes on, `lanekeeper replay --abandon` forgets it"
     } else {
@@ -245,16 +261,8 @@ async fn applied(
     from: &When,
     spans: Vec<Span>,
 ) -> Result<Option<Replay>, CommandError> {
-    Unfinished::is_alone(config).await?;
     let told = arguments.told(from);
-    if let Some(unfinished) = Unfinished::read(config, Access::Create).await? {
-        if !unfinished.is_of(&told) {
-            return Err(CommandError::Usage(format!(
-                "another replay did not come to its end: {}; give that command again to finish it, or forget it with `lanekeeper replay --abandon` (what it applied stays)",
-                unfinished.text()
-            )));
-        }
-        output::note(&format!("going on with {}", unfinished.text()));
+    if let Some(unfinished) = going_on(config, &told).await? {
         return Ok(Some(unfinished.replay()));
     }
     if spans.is_empty() {
@@ -263,6 +271,22 @@ async fn applied(
     let new = Unfinished::new(told, &spans);
     new.write(config).await?;
     Ok(Some(new.replay()))
+}
+
+/// The replay with effects that did not come to its end, which has to be this one.
+async fn going_on(config: &Config, told: &Arguments) -> Result<Option<Unfinished>, CommandError> {
+    Unfinished::is_alone(config).await?;
+    let Some(unfinished) = Unfinished::read(config, Access::Create).await? else {
+        return Ok(None);
+    };
+    if !unfinished.is_of(told) {
+        return Err(CommandError::Usage(format!(
+            "another replay did not come to its end: {}; give that command again to finish it, or forget it with `lanekeeper replay --abandon` (what it applied stays)",
+            unfinished.text()
+        )));
+    }
+    output::note(&format!("going on with {}", unfinished.text()));
+    Ok(Some(unfinished))
 }
 
 async fn abandon(config: &Config) -> Result<Exit, CommandError> {

@@ -250,6 +250,15 @@ impl Delivered {
         self.items.iter().map(|item| Entry { of: self, item })
     }
 
+    /// Leaves out the entries that are not wanted.
+    #[cfg(all(feature = "cli", feature = "kinesis"))]
+    pub(super) fn retain(&mut self, wanted: impl Fn(Entry<'_>) -> bool) {
+        let mut wanted = { self.entries().map(wanted) }
+            .collect::<Vec<_>>()
+            .into_iter();
+        self.items.retain(|_| wanted.next().unwrap_or_default());
+    }
+
     fn entry(&self, index: usize) -> Option<Entry<'_>> {
         let item = self.items.get(index)?;
         Some(Entry { of: self, item })

@@ -14,6 +14,8 @@ pub(super) struct Invocation {
     pub(super) begun: i64,
     /// Milliseconds since 1970: its process may be ended from then on.
     pub(super) deadline: i64,
+    /// Part of the ids of its records.
+    pub(super) generation: u64,
     /// Milliseconds that a remote may still work on what was begun.
     pub(super) settle: i64,
     /// Milliseconds for which a remote may go on with what an invocation began that is dead now.
@@ -43,7 +45,7 @@ impl Invocation {
         Ownership {
             worker: Some(self.worker),
             epoch: self.epoch(),
-            generation: 0,
+            generation: self.generation,
             commit: 0,
             content: [0; 16],
             unclean_claims: 0,

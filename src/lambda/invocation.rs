@@ -14,7 +14,7 @@ use crate::{
     handler::{DeadLetter, Target, trace_id},
     history::History,
     position::Position,
-    processor::{Clock, Outcome, Parts, Processor, Report, Settings, Watch},
+    processor::{Clock, Outcome, Parts, Processor, Report, Settings, Stop, Vitals, Watch},
     record::{LaneKey, LaneOrder, NoKey, NoKeyError, OrderBy, PartitionName},
     source::Source,
     store::{MarkStore, WorkerId},
@@ -109,6 +109,62 @@ pub struct Invoked {
     pub figures: Figures,
 }
 
+/// What an invocation has to itself.
+pub(super) struct Own {
+    /// Until its deadline, from now.
+    pub(super) left: Duration,
+    /// Part of the record ids.
+    pub(super) generation: u64,
+    /// Ends it before that.
+    pub(super) stops: mpsc::UnboundedReceiver<Stop>,
+}
+
+/// How an invocation ended, as it knows it itself.
+pub(super) struct Ran {
+    /// `None`: its time was over before.
+    pub(super) report: Option<Report>,
+    pub(super) outcome: Option<Outcome>,
+    vitals: Arc<Vitals>,
+    marked: Arc<Marked>,
+    begun: Arc<Begun>,
+}
+
+impl Ran {
+    /// The records of each partition that nobody's durable mark calls done.
+    async fn unfinished(&self, source: &Arc<str>, delivery: &Delivery) -> Open {
+        let mut open = Open::new();
+        for delivered in &delivery.partitions {
+            let name = delivered.full_name(source);
+            let named = self.marked.unfinished(&name).await.into_iter();
+            open.extend(named.map(|position| (Arc::clone(delivered.name()), position)));
+        }
+        open
+    }
+
+    /// The same; `None`: it is not known of any what is done of it, and nothing has started.
+    #[cfg(all(feature = "cli", feature = "kinesis"))]
+    pub(super) async fn open(&self, source: &Arc<str>, delivery: &Delivery) -> Option<Open> {
+        let open = self.unfinished(source, delivery).await;
+        self.marked.is_any_claimed().await.then_some(open)
+    }
+
+    async fn figures(&self, source: &Arc<str>, delivery: &Delivery, open: &Open) -> Figures {
+        let mut figures = Figures::of_nothing(delivery);
+        figures.unfinished = open.len() as u64;
+        figures.not_started = self.begun.not_of(source, open);
+        let counts = self.vitals.counts.iter();
+        counts.for_each(|(_, counts)| figures.count(counts));
+        self.marked.figures(&mut figures).await;
+        figures
+    }
+
+    /// How many records of a partition's batch others had done, or have in a chain.
+    #[cfg(all(feature = "cli", feature = "kinesis"))]
+    pub(super) async fn known(&self, partition: &PartitionName) -> u64 {
+        self.marked.known(partition).await
+    }
+}
+
 impl Function {
     /// Runs what an invocation delivered, of the source of this name, until all of it is settled, or
     /// waits for a decision, or `left` is over, which is counted from now.
@@ -126,7 +182,38 @@ impl Function {
         {
             return Ok(self.close_window(window, &delivery, left).await);
         }
-        let (settings, began) = (self.settings_within(left)?, self.clock.now());
+        let began = self.clock.now();
+        let (_nobody_stops_it, stops) = mpsc::unbounded_channel();
+        let own = Own {
+            left,
+            generation: 0,
+            stops,
+        };
+        let ran = self.run(source, &delivery, own).await?;
+        let open = ran.unfinished(source, &delivery).await;
+        let figures = ran.figures(source, &delivery, &open).await;
+        let left = left.saturating_sub(self.clock.now().saturating_sub(began));
+        let answer = self.answer(&delivery, &ran, (&open, left)).await;
+        Ok(Invoked {
+            answer,
+            report: ran.report,
+            figures,
+        })
+    }
+
+    /// The same, and nobody is told yet.
+    pub(super) async fn run(
+        &self,
+        source: &Arc<str>,
+        delivery: &Arc<Delivery>,
+        own: Own,
+    ) -> Result<Ran, InvocationError> {
+        let Own {
+            left,
+            generation,
+            stops,
+        } = own;
+        let settings = self.settings_within(left)?;
         let order = order_of(delivery.kind, settings.order);
         if order.by == OrderBy::Key {
             delivery.refuse_unplaced()?;
@@ -134,8 +221,11 @@ impl Function {
         if order.by == OrderBy::Partition || settings.failure.stops == Stops::Partition {
             delivery.refuse_unnamed_shards()?;
         }
-        let invocation = self.invocation(&settings, left);
-        let batches = self.batches(&delivery, source, &settings)?;
+        let invocation = Invocation {
+            generation,
+            ..self.invocation(&settings, left)
+        };
+        let batches = self.batches(delivery, source, &settings)?;
         let wall = Arc::clone(&self.clock);
         let marked = Arc::new(Marked::new(
             Arc::clone(&self.store),
@@ -147,37 +237,21 @@ impl Function {
         let begun = Arc::new(Begun::default());
         let handed = Box::new(BatchSource {
             name: Arc::clone(source),
-            delivery: Arc::clone(&delivery),
+            delivery: Arc::clone(delivery),
             marked: Arc::clone(&marked),
             order,
         });
         let processor = self.processor(handed, (&marked, &begun), settings, invocation.worker);
-        let (_nobody_stops_it, stops) = mpsc::unbounded_channel();
         let driven = processor.watched_by(Arc::clone(&watch)).drive(stops);
         // Whatever holds it up, there is an answer: what is not durable is unfinished.
         let ended = tokio::time::timeout(left.saturating_sub(self.margin / 4), driven).await;
         let (report, outcome) = ended.ok().unzip();
-        let vitals = watch.vitals();
-        let open = unfinished(source, &delivery, &marked).await;
-        let mut figures = Figures::of_nothing(&delivery);
-        figures.unfinished = open.len() as u64;
-        figures.not_started = begun.not_of(source, &open);
-        vitals
-            .counts
-            .iter()
-            .for_each(|(_, counts)| figures.count(counts));
-        marked.figures(&mut figures).await;
-        let went = (
-            report.as_ref(),
-            outcome.as_ref(),
-            vitals.sick_since.is_some(),
-        );
-        let left = left.saturating_sub(self.clock.now().saturating_sub(began));
-        let answer = self.answer(&delivery, &marked, (&open, left), went).await;
-        Ok(Invoked {
-            answer,
+        Ok(Ran {
             report,
-            figures,
+            outcome,
+            vitals: watch.vitals(),
+            marked,
+            begun,
         })
     }
 
@@ -264,6 +338,7 @@ impl Function {
             worker: WorkerId(Uuid::new_v4()),
             begun,
             deadline: begun.saturating_add(millis(left)),
+            generation: 0,
             settle: millis(settle),
             quiet: millis(quiet.unwrap_or_default()),
             expires: begun.saturating_add(millis(self.retention + MARKS_AFTER)),
@@ -274,24 +349,27 @@ impl Function {
     async fn answer(
         &self,
         delivery: &Delivery,
-        marked: &Marked,
+        ran: &Ran,
         (open, left): (&Open, Duration),
-        (report, outcome, is_sick): (Option<&Report>, Option<&Outcome>, bool),
     ) -> Answer {
-        if let Some(Outcome::Source(error)) = outcome {
+        let report = ran.report.as_ref();
+        if let Some(Outcome::Source(error)) = &ran.outcome {
             return Answer::Fail(error.to_string());
         }
-        if let Some(Outcome::Store(what)) = outcome {
+        if let Some(Outcome::Store(what)) = &ran.outcome {
             return Answer::Fail(what.clone());
         }
-        if !marked.is_any_claimed().await {
+        if !ran.marked.is_any_claimed().await {
             return Answer::Fail(format!(
                 "{} could not be read or written in time: nothing of the batch has started",
                 self.store.describe()
             ));
         }
         // A mapping backs off from a function that fails, and not from one that names records.
-        if is_sick && report.is_none_or(|report| report.done == 0) && !open.is_empty() {
+        if ran.vitals.sick_since.is_some()
+            && report.is_none_or(|report| report.done == 0)
+            && !open.is_empty()
+        {
             return Answer::Fail(format!(
                 "the target fails every try, and none of the {} records of the batch is done: all of it is to come again later",
                 delivery.entries()
@@ -305,16 +383,6 @@ impl Function {
         };
         delivery.failures(is_open).answer(self.reports_failures)
     }
-}
-
-async fn unfinished(source: &Arc<str>, delivery: &Delivery, marked: &Marked) -> Open {
-    let mut open = Open::new();
-    for delivered in &delivery.partitions {
-        let unfinished = marked.unfinished(&delivered.full_name(source)).await;
-        let named = unfinished.into_iter();
-        open.extend(named.map(|position| (Arc::clone(delivered.name()), position)));
-    }
-    open
 }
 
 /// A standard queue promises no order: each of its messages is a lane.

@@ -5,6 +5,8 @@ use super::{
     delivery::{Delivered, Item, NotUnpacked, Span, Unpacked},
     event::{EventError, Place, shown, text::Text},
 };
+#[cfg(all(feature = "cli", feature = "kinesis"))]
+use crate::source::kinesis::Row;
 use crate::{kpl, position::Position};
 use prost::bytes::Bytes;
 use serde::Deserialize;
@@ -41,8 +43,16 @@ struct Pending<'a> {
     index: usize,
     number: Text<'a>,
     key: Option<Text<'a>>,
-    data: Text<'a>,
-    arrival: Option<f64>,
+    data: Data<'a>,
+    /// Milliseconds since 1970.
+    timestamp: Option<i64>,
+}
+
+/// A payload, as an event or the stream itself has it.
+enum Data<'a> {
+    Base64(Text<'a>),
+    #[cfg(all(feature = "cli", feature = "kinesis"))]
+    Bytes(&'a [u8]),
 }
 
 impl Pending<'_> {
@@ -63,11 +73,6 @@ impl Pending<'_> {
     /// Kinesis has no empty partition key: what has none is written so, too.
     fn key(&self) -> Option<&str> {
         self.key.as_deref().filter(|key| !key.is_empty())
-    }
-
-    fn timestamp(&self) -> Option<i64> {
-        self.arrival
-            .map(|seconds| (seconds * 1000.0).round() as i64)
     }
 }
 
@@ -98,11 +103,34 @@ impl<'a> Shard<'a> {
             index,
             number: { raw.number }.ok_or_else(|| missing("kinesis.sequenceNumber"))?,
             key: raw.key,
-            data: raw.data.ok_or_else(|| missing("kinesis.data"))?,
-            arrival: raw.arrival,
+            data: Data::Base64(raw.data.ok_or_else(|| missing("kinesis.data"))?),
+            timestamp: { raw.arrival }.map(|seconds| (seconds * 1000.0).round() as i64),
         };
         let event_id = event_id.ok_or_else(|| missing("eventID"))?;
         self.is_of(index, event_id)?;
+        self.follow(next)
+    }
+
+    /// The records of a shard as they were read from it; `None`: there are none.
+    #[cfg(all(feature = "cli", feature = "kinesis"))]
+    pub(super) fn read(shard: &str, rows: &'a [Row]) -> Result<Option<Delivered>, EventError> {
+        let mut read = Self {
+            delivered: (!rows.is_empty()).then(|| Delivered::new(shard, shard)),
+            ..Self::default()
+        };
+        for (index, row) in rows.iter().enumerate() {
+            read.follow(Pending {
+                index,
+                number: row.position.number().unwrap_or_default().into(),
+                key: row.key.as_deref().map(Text::from),
+                data: Data::Bytes(&row.data),
+                timestamp: row.arrival,
+            })?;
+        }
+        read.finish()
+    }
+
+    fn follow(&mut self, next: Pending<'a>) -> Result<(), EventError> {
         let is_shared = { self.pending.as_ref() }.is_some_and(|last| last.number == next.number);
         self.flush(is_shared)?;
         self.before = if is_shared { self.before + 1 } else { 0 };
@@ -149,11 +177,18 @@ impl<'a> Shard<'a> {
             delivered.unplaced = Some(position.clone());
         }
         let key = key.map(|key| delivered.append(key.as_bytes()));
-        let value =
-            { delivered.append_base64(&pending.data) }.ok_or_else(|| EventError::Base64 {
-                place: pending.place(),
-                field: "kinesis.data",
-            })?;
+        let value = match &pending.data {
+            Data::Base64(text) => {
+                delivered
+                    .append_base64(text)
+                    .ok_or_else(|| EventError::Base64 {
+                        place: pending.place(),
+                        field: "kinesis.data",
+                    })?
+            }
+            #[cfg(all(feature = "cli", feature = "kinesis"))]
+            Data::Bytes(bytes) => delivered.append(bytes),
+        };
         match sub {
             Some(_) => delivered.sharing += 1,
             None if kpl::is_marked(delivered.slice(value)) => {
@@ -243,7 +278,7 @@ fn push(
         key,
         value: Some(value),
         headers,
-        timestamp: pending.timestamp(),
+        timestamp: pending.timestamp,
         receives: None,
         id: None,
     });

@@ -87,6 +87,15 @@ impl Marked {
         }
     }
 
+    /// How many records of the batch others had done, or have in a chain.
+    #[cfg(all(feature = "cli", feature = "kinesis"))]
+    pub(super) async fn known(&self, partition: &PartitionName) -> u64 {
+        match self.parts.get(partition) {
+            Some(part) => part.lock().await.already_done(),
+            None => 0,
+        }
+    }
+
     /// Whether it is known of any partition what is done.
     pub(super) async fn is_any_claimed(&self) -> bool {
         for part in self.parts.values() {

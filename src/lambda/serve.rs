@@ -126,22 +126,10 @@ impl Served {
         aggregate: Option<Arc<dyn WindowState>>,
     ) -> Result<Self, ServeError> {
         config.validate()?;
-        let lambda = &config.lambda;
         Ok(Self {
             function: Function {
-                settings: config.settings(),
-                concurrency: lambda.concurrency,
-                reports_failures: lambda.reports_failures,
-                // Where it is not known, there may be several.
-                parallelization_factor: lambda.parallelization_factor.unwrap_or(u32::MAX),
-                margin: lambda.margin,
-                retention: lambda.retention,
-                store: store(config)?,
-                target,
-                dead_letter: dead_letter(config)?,
                 aggregate,
-                history: Arc::new(Nowhere),
-                clock: Arc::new(MachineClock),
+                ..function(config, store(config)?, target)?
             },
             config: config.clone(),
         })
@@ -290,8 +278,32 @@ fn written(answer: &serde_json::Value) -> Result<Box<RawValue>, Failed> {
     RawValue::from_string(answer.to_string()).map_err(|e| Failed::Unfinished(e.to_string()))
 }
 
+/// The function that a configuration describes, over this store.
+pub(crate) fn function(
+    config: &Config,
+    store: Arc<dyn MarkStore>,
+    target: Arc<dyn Target>,
+) -> Result<Function, ServeError> {
+    let lambda = &config.lambda;
+    Ok(Function {
+        settings: config.settings(),
+        concurrency: lambda.concurrency,
+        reports_failures: lambda.reports_failures,
+        // Where it is not known, there may be several.
+        parallelization_factor: lambda.parallelization_factor.unwrap_or(u32::MAX),
+        margin: lambda.margin,
+        retention: lambda.retention,
+        store,
+        target,
+        dead_letter: dead_letter(config)?,
+        aggregate: None,
+        history: Arc::new(Nowhere),
+        clock: Arc::new(MachineClock),
+    })
+}
+
 /// The store that a configuration names.
-fn store(config: &Config) -> Result<Arc<dyn MarkStore>, ServeError> {
+pub(crate) fn store(config: &Config) -> Result<Arc<dyn MarkStore>, ServeError> {
     match &config.store.kind {
         #[cfg(feature = "dynamodb")]
         StoreKind::Dynamodb { table } => Ok(Arc::new(
@@ -305,6 +317,29 @@ fn store(config: &Config) -> Result<Arc<dyn MarkStore>, ServeError> {
             "`store.type` is \"local\": a file of one environment is not there in the next; let it be \"dynamodb\", with `store.table`"
                 .to_owned(),
         )),
+    }
+}
+
+/// The store of a replay whose effects are applied: in a namespace of its own, with the app's values.
+#[cfg(all(feature = "cli", feature = "kinesis"))]
+pub(crate) fn store_apart(
+    config: &Config,
+    name: &str,
+    generation: u64,
+) -> Result<Arc<dyn MarkStore>, ServeError> {
+    match &config.store.kind {
+        #[cfg(feature = "dynamodb")]
+        StoreKind::Dynamodb { table } => {
+            let store = crate::store::dynamodb::DynamodbStore::new(table, &config.app);
+            Ok(Arc::new(store.apart(name, generation)))
+        }
+        #[cfg(not(feature = "dynamodb"))]
+        StoreKind::Dynamodb { .. } => store(config),
+        // It is refused.
+        StoreKind::Local { .. } => {
+            let _ = (name, generation);
+            store(config)
+        }
     }
 }
 

@@ -146,6 +146,7 @@ impl Standing {
                 lanes,
                 deadline: invocation.deadline,
                 expires: invocation.expires,
+                generation: invocation.generation,
                 ..Mark::begun(&holder, (first, last.clone()), invocation.begun)
             },
             batch,

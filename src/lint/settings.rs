@@ -220,7 +220,7 @@ impl Settings {
             .collect();
         named.extend(self.config.sources.iter().filter_map(|source| {
             let arn = match &source.kind {
-                SourceKind::Kinesis { arn } => arn,
+                SourceKind::Kinesis { arn } | SourceKind::DynamodbStreams { arn } => arn,
                 SourceKind::Sqs { arn, .. } => arn.as_ref()?,
                 SourceKind::Local { .. } | SourceKind::Kafka { .. } => return None,
             };
@@ -247,9 +247,10 @@ impl Settings {
             .iter()
             .filter_map(|source| match &source.kind {
                 SourceKind::Kafka { topics, .. } => Some(topics.clone()),
-                SourceKind::Local { .. } | SourceKind::Kinesis { .. } | SourceKind::Sqs { .. } => {
-                    None
-                }
+                SourceKind::Local { .. }
+                | SourceKind::Kinesis { .. }
+                | SourceKind::DynamodbStreams { .. }
+                | SourceKind::Sqs { .. } => None,
             });
         Some(topics.flatten().collect())
     }

@@ -86,9 +86,13 @@ pub(crate) fn of_source(
         SourceKind::Kafka { .. } => kafka::logs(config, source),
         #[cfg(not(feature = "kafka"))]
         SourceKind::Kafka { .. } => Err(not_built(config, source)),
-        SourceKind::Kinesis { .. }
-        | SourceKind::DynamodbStreams { .. }
-        | SourceKind::Sqs { .. } => Err(not_built(config, source)),
+        #[cfg(feature = "kinesis")]
+        SourceKind::Kinesis { .. } => Err(super::delivered_by_a_mapping(source)),
+        #[cfg(not(feature = "kinesis"))]
+        SourceKind::Kinesis { .. } => Err(not_built(config, source)),
+        SourceKind::DynamodbStreams { .. } | SourceKind::Sqs { .. } => {
+            Err(not_built(config, source))
+        }
     }
 }
 

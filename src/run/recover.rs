@@ -28,7 +28,7 @@ pub(crate) type Logs<'c> = (&'c SourceConfig, Vec<Box<dyn PartitionLog>>);
 
 impl Selection {
     /// The sources that are meant.
-    pub(super) fn sources<'c>(
+    pub(crate) fn sources<'c>(
         &self,
         config: &'c Config,
     ) -> Result<Vec<&'c SourceConfig>, RunError> {

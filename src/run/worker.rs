@@ -281,6 +281,10 @@ pub(super) fn remote(
     }
     #[cfg(not(feature = "kafka"))]
     let _ = (config, extent);
+    #[cfg(feature = "kinesis")]
+    if let SourceKind::Kinesis { .. } = &source.kind {
+        return Err(super::delivered_by_a_mapping(source));
+    }
     Err(RunError::NotBuilt {
         what: "sources",
         feature: source.type_name(),

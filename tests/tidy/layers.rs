@@ -11,7 +11,7 @@ const SEAMS: [&str; 3] = ["source", "store", "handler"];
 const VOCABULARY: [&str; 4] = ["record", "position", "checkpoint", "effect"];
 /// What adapters share, since they may not import each other.
 const SHARED: [(&str, &[&str]); 2] = [
-    ("aws", &["dynamodb", "sqs"]),
+    ("aws", &["dynamodb", "kinesis", "sqs"]),
     ("sqlite", &["local", "sqlite"]),
 ];
 

@@ -307,6 +307,29 @@ fn whoever_publishes_dead_letters_may_send_them() {
 }
 
 #[test]
+fn whoever_recovers_a_stream_may_read_it() {
+    const OPERATIONS: [(&str, &str); 4] = [
+        ("describe_stream_summary", "DescribeStreamSummary"),
+        ("get_records", "GetRecords"),
+        ("get_shard_iterator", "GetShardIterator"),
+        ("list_shards", "ListShards"),
+    ];
+    let text = file("src/source/kinesis/client.rs").unwrap().text;
+    // A request may be built on the next line, within braces.
+    let code = code::shipped(&text).replace("{ client", "client");
+    let called = operations(&code);
+    let known: BTreeSet<&str> = OPERATIONS.iter().map(|(method, _)| *method).collect();
+    assert_eq!(called, known);
+    let text = file("deploy/iam/recovery.json").unwrap().text;
+    let policy: Value = serde_json::from_str(&text).unwrap();
+    let statements = policy["Statement"].as_array().unwrap();
+    assert_eq!(statements.len(), 1);
+    assert_eq!(statements[0]["Effect"], "Allow");
+    let allowed = OPERATIONS.map(|(_, action)| format!("kinesis:{action}"));
+    assert_eq!(statements[0]["Action"], serde_json::json!(allowed));
+}
+
+#[test]
 fn the_template_has_the_same_policies() {
     let text = file("deploy/dynamodb.yaml").unwrap().text;
     for (resource, name) in [("WorkerPolicy", "worker"), ("OperatorPolicy", "operator")] {

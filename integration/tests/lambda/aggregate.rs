@@ -8,7 +8,7 @@ use lanekeeper_integration::lambda::{Mapping, Outcome, Put, Stream, Verdict};
 use md5::{Digest as _, Md5};
 
 /// An aggregate of records: keys and texts, written by hand.
-fn aggregate(records: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn aggregate(records: &[(&str, &str)]) -> Vec<u8> {
     let mut keys: Vec<&str> = Vec::new();
     let mut message = Vec::new();
     for (key, _) in records {
@@ -36,7 +36,7 @@ fn field(message: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     message.extend(bytes);
 }
 
-const FIVE: [(&str, &str); 5] = [
+pub(crate) const FIVE: [(&str, &str); 5] = [
     ("k", "s0"),
     ("k", "s1"),
     ("k", "s2"),

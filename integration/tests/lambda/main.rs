@@ -18,6 +18,7 @@ mod instances;
 mod letters;
 mod oracle;
 mod queues;
+mod recovery;
 mod refusals;
 mod shards;
 mod sizes;

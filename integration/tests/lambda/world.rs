@@ -2,9 +2,10 @@
 
 use crate::target::{Say, Target};
 use lanekeeper_integration::{
+    kinesis::Kinesis,
     lambda::{Delivery, Function, MessageQueue as _, Queue, Stream},
     proxy::{Faults, Proxy},
-    scene::{Ended, Scene, binary, example},
+    scene::{Ended, Running, Scene, binary, example},
     tables::Tables,
 };
 use serde_json::Value;
@@ -160,6 +161,22 @@ impl World {
         let ended = self.scene.run(args).unwrap();
         assert_eq!(ended.code, Some(0), "{ended:#?}");
         ended
+    }
+
+    /// Runs `lanekeeper` on the same table and a stream of this Kinesis.
+    pub(crate) fn on(&self, kinesis: &Kinesis, args: &[&str]) -> Ended {
+        self.start_on(kinesis, args).wait().unwrap()
+    }
+
+    /// The same, and goes on.
+    pub(crate) fn start_on(&self, kinesis: &Kinesis, args: &[&str]) -> Running {
+        let running = self.scene.start_within(args, &kinesis.environment());
+        running.unwrap()
+    }
+
+    /// Writes a file beside the configuration.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        self.scene.write(name, text).unwrap();
     }
 
     /// Decides to try all lanes that stand anew, if any does.

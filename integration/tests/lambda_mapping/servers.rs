@@ -50,7 +50,7 @@ fn k24_from_an_emulator_of_kinesis() {
 fn k34_an_emulated_shard_is_drained_before_its_children_begin() {
     let kinesis = Kinesis::start().unwrap();
     let stream = kinesis.create_stream(1).unwrap();
-    let put = |number: u32| kinesis.put(&stream, &number.to_string(), &number.to_string());
+    let put = |number: u32| kinesis.put(&stream, &number.to_string(), number.to_string());
     (0..20)
         .try_for_each(|number| put(number).map(drop))
         .unwrap();

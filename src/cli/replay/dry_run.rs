@@ -7,7 +7,7 @@ use super::super::{
 };
 use crate::{
     config::Config,
-    record::LaneKey,
+    record::{LaneKey, PartitionName},
     run::{PartitionLog, RunError, Selection, Span},
 };
 use serde::Serialize;
@@ -32,7 +32,7 @@ struct Document {
 }
 
 #[derive(Serialize)]
-struct PartitionView {
+pub(super) struct PartitionView {
     source: String,
     partition: String,
     records: u64,
@@ -46,6 +46,29 @@ struct EndView {
     position: String,
     /// When it was put; `null`: the log does not say.
     at: Option<String>,
+}
+
+/// Of a part that holds a record: how many, and its ends with their times in milliseconds since 1970.
+pub(super) struct Found {
+    pub(super) records: u64,
+    pub(super) first: (String, Option<i64>),
+    pub(super) last: (String, Option<i64>),
+}
+
+impl PartitionView {
+    pub(super) fn new(name: &PartitionName, found: Found) -> Self {
+        let end = |(position, timestamp): (String, Option<i64>)| EndView {
+            position,
+            at: timestamp.map(moment),
+        };
+        Self {
+            source: name.source.to_string(),
+            partition: name.partition.to_string(),
+            records: found.records,
+            first: end(found.first),
+            last: end(found.last),
+        }
+    }
 }
 
 impl EndView {
@@ -64,7 +87,15 @@ struct KeyCount {
     records: u64,
 }
 
-type Counts = HashMap<Option<Vec<u8>>, u64>;
+/// Records by key.
+pub(super) type Counts = HashMap<Option<Vec<u8>>, u64>;
+
+pub(super) fn count_key(keys: &mut Counts, key: Option<&[u8]>) {
+    match keys.get_mut(&key.map(<[u8]>::to_vec)) {
+        Some(count) => *count += 1,
+        None => drop(keys.insert(key.map(<[u8]>::to_vec), 1)),
+    }
+}
 
 pub(super) fn run(
     config: &Config,
@@ -82,6 +113,15 @@ pub(super) fn run(
             }
         }
     }
+    show(partitions, keys, json)
+}
+
+/// Tells what was counted.
+pub(super) fn show(
+    partitions: Vec<PartitionView>,
+    keys: Counts,
+    json: bool,
+) -> Result<(), CommandError> {
     let mut keys: Vec<(LaneKey, u64)> = keys
         .into_iter()
         .map(|(key, count)| {
@@ -119,24 +159,19 @@ fn count(
             return;
         }
         found += 1;
-        match keys.get_mut(&record.key.map(<[u8]>::to_vec)) {
-            Some(count) => *count += 1,
-            None => drop(keys.insert(record.key.map(<[u8]>::to_vec), 1)),
-        }
+        count_key(keys, record.key);
         let end = (record.position, record.timestamp);
         let (_, last) = ends.get_or_insert((end, end));
         *last = end;
     })?;
-    let end = |(position, timestamp): (u64, Option<i64>)| EndView {
-        position: position.to_string(),
-        at: timestamp.map(moment),
-    };
-    Ok(ends.map(|(first, last)| PartitionView {
-        source: span.name.source.to_string(),
-        partition: span.name.partition.to_string(),
-        records: found,
-        first: end(first),
-        last: end(last),
+    let end = |(position, timestamp): (u64, Option<i64>)| (position.to_string(), timestamp);
+    Ok(ends.map(|(first, last)| {
+        let found = Found {
+            records: found,
+            first: end(first),
+            last: end(last),
+        };
+        PartitionView::new(&span.name, found)
     }))
 }
 

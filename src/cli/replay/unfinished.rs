@@ -31,6 +31,32 @@ pub(super) struct Unfinished {
     began: i64,
     arguments: Arguments,
     spans: Vec<SpanItem>,
+    /// Of streams, whose positions are sequence numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<PartItem>,
+}
+
+/// A part of a shard.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct PartItem {
+    pub(super) source: String,
+    pub(super) shard: String,
+    pub(super) from: Edge,
+    pub(super) until: Edge,
+}
+
+/// An end of a part.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Edge {
+    /// The oldest record.
+    Horizon,
+    /// With this position.
+    At(Position),
+    /// Without it.
+    Before(Position),
+    /// From then on, or before that: milliseconds since 1970.
+    Time(i64),
 }
 
 /// What it was told, as it was told.
@@ -64,7 +90,27 @@ impl Unfinished {
             began: output::now(),
             arguments,
             spans: spans.iter().map(item).collect(),
+            parts: Vec::new(),
         }
+    }
+
+    /// One of streams.
+    #[cfg(feature = "kinesis")]
+    pub(super) fn of_parts(arguments: Arguments, parts: Vec<PartItem>) -> Self {
+        Self {
+            parts,
+            ..Self::new(arguments, &[])
+        }
+    }
+
+    #[cfg(feature = "kinesis")]
+    pub(super) fn parts(&self) -> &[PartItem] {
+        &self.parts
+    }
+
+    /// The generation of its record ids.
+    pub(super) fn generation(&self) -> u64 {
+        u64::try_from(self.began).unwrap_or(u64::MAX)
     }
 
     /// The one that was killed, or is under way. With [`Access::Read`] the store need not be there.
@@ -170,9 +216,14 @@ impl Unfinished {
         let Some(said) = &told.partition else {
             return false;
         };
-        self.spans.iter().all(|span| {
-            let of_source = told.source.as_ref().is_none_or(|name| *name == span.source);
-            of_source && PartitionName::new(&span.source, &span.partition).is_meant_by(said)
+        let spans = self
+            .spans
+            .iter()
+            .map(|span| (&span.source, &span.partition));
+        let parts = self.parts.iter().map(|part| (&part.source, &part.shard));
+        spans.chain(parts).all(|(source, partition)| {
+            let of_source = told.source.as_ref().is_none_or(|name| name == source);
+            of_source && PartitionName::new(source, partition).is_meant_by(said)
         })
     }
 
@@ -188,7 +239,7 @@ impl Unfinished {
             key: { &self.arguments.key }
                 .as_ref()
                 .map(|key| key.clone().into_bytes()),
-            applied: Some(u64::try_from(self.began).unwrap_or(u64::MAX)),
+            applied: Some(self.generation()),
         }
     }
 

@@ -75,6 +75,16 @@ impl Session {
         worker: Worker,
         shows: Shows,
     ) -> (Report, Outcome) {
+        self.pass(config, shows, |stops| worker.drive(stops)).await
+    }
+
+    /// Drives whatever hears of stops to its end, with signals passed on.
+    pub(crate) async fn pass<T, W: Future<Output = T>>(
+        self,
+        config: &Config,
+        shows: Shows,
+        work: impl FnOnce(UnboundedReceiver<Stop>) -> W,
+    ) -> T {
         let Self {
             mut signals,
             counted,
@@ -98,7 +108,7 @@ impl Session {
             std::future::pending().await
         };
         let end = tokio::select! { biased;
-            end = worker.drive(stops) => end,
+            end = work(stops) => end,
             never = pass_on => never,
         };
         progress.end();

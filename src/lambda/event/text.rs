@@ -11,6 +11,13 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData, ops::Der
 #[derive(Clone, PartialEq, Eq)]
 pub(in crate::lambda) struct Text<'a>(Cow<'a, str>);
 
+#[cfg(all(feature = "cli", feature = "kinesis"))]
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+}
+
 impl Deref for Text<'_> {
     type Target = str;
 

@@ -1,0 +1,464 @@
+//! `recover` of a stream: another invocation of its function, from an operator's machine.
+
+use super::{
+    super::{
+        exit::{CommandError, Exit},
+        output::{self, shown, table},
+        report::{self, Advice},
+        run::{
+            Reporting,
+            session::{self, Session, Shows},
+        },
+        stream::{self, Streamed},
+        view::records,
+        when::When,
+    },
+    RecoverArguments,
+};
+use crate::{
+    config::{Config, SourceConfig, SourceKind},
+    lambda::{
+        self, Event, Function,
+        recovery::{
+            self, Recovery, RecoveryError, Start, Until, Went, Work,
+            destination::{self, GivenUp},
+        },
+    },
+    position::Position,
+    processor::{Report, Stop},
+    run::Selection,
+    source::{
+        OnGap,
+        kinesis::{Begin, StreamArn},
+    },
+};
+use serde::Serialize;
+use std::{collections::BTreeSet, io, path::Path};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+/// The document.
+#[derive(Serialize)]
+struct Document {
+    format: u32,
+    app: String,
+    partitions: Vec<Recovered>,
+}
+
+/// A part of a shard.
+#[derive(Serialize)]
+struct Recovered {
+    source: String,
+    partition: String,
+    /// First and last position that were read; `null`: none.
+    first: Option<String>,
+    last: Option<String>,
+    read: u64,
+    /// Of these: settled before, as marks say.
+    settled_before: u64,
+    /// Settled now.
+    settled: u64,
+    /// Not settled: heads of lanes that stand and what is behind them, or what another invocation has.
+    open: u64,
+    /// What is gone, or why nothing was run.
+    gap: Option<String>,
+    left_out: Option<String>,
+}
+
+/// All that became of it.
+#[derive(Default)]
+struct Summary {
+    rows: Vec<Recovered>,
+    report: Option<Report>,
+    lost: bool,
+    is_cut: bool,
+    failed: Option<CommandError>,
+}
+
+pub(super) fn run(
+    config: &Config,
+    arguments: &RecoverArguments,
+    reporting: &Reporting<'_>,
+) -> Result<Exit, CommandError> {
+    let given_up = { arguments.from_failure.as_deref() }
+        .map(read)
+        .transpose()?;
+    let summary = session::within(work(config, arguments, given_up.as_deref()))?;
+    if let Some(report) = &summary.report {
+        for line in report::lines(report, Advice::Lanes(config.order.by)) {
+            output::note(&line);
+        }
+    }
+    for row in &summary.rows {
+        for (what, text) in [("", &row.gap), ("left out: ", &row.left_out)] {
+            if let Some(text) = text {
+                let place = format!("{}/{}", row.source, row.partition);
+                output::failure(&format!("`{place}`: {what}{text}"));
+            }
+        }
+    }
+    let stands = summary
+        .report
+        .as_ref()
+        .is_some_and(|report| !report.stopped_lanes.is_empty() || !report.parked_lanes.is_empty());
+    if summary.is_cut {
+        output::note("stopped before the end: the same command goes on");
+    }
+    if arguments.json {
+        output::json(&Document {
+            format: 1,
+            app: config.app.clone(),
+            partitions: summary.rows,
+        })?;
+    } else {
+        for line in text(&summary.rows).lines() {
+            output::note(line);
+        }
+    }
+    if let Some(report) = &summary.report {
+        reporting.write(report)?;
+    }
+    match summary.failed {
+        Some(error) => Err(error),
+        None => Ok(stream::exit(stands, summary.lost, summary.is_cut)),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<GivenUp>, CommandError> {
+    let text = match path == Path::new("-") {
+        true => io::read_to_string(io::stdin()),
+        false => std::fs::read_to_string(path),
+    };
+    let path = path.display();
+    let text =
+        text.map_err(|error| CommandError::Usage(format!("`{path}` cannot be read: {error}")))?;
+    destination::read(&text).map_err(|error| CommandError::Usage(format!("`{path}`: {error}")))
+}
+
+async fn work(
+    config: &Config,
+    arguments: &RecoverArguments,
+    given_up: Option<&[GivenUp]>,
+) -> Result<Summary, CommandError> {
+    let selection = Selection {
+        source: arguments.source.clone(),
+        partition: arguments.partition.clone(),
+    };
+    // What it would work on is looked at before the handler is.
+    let parts = match given_up {
+        Some(given_up) => lost(config, given_up).await?,
+        None => open(config, &selection, arguments.from.as_ref()).await?,
+    };
+    let store = lambda::mark_store(config).map_err(stream::unfit)?;
+    let session = Session::new(config, |target, _| target).await?;
+    let function = lambda::function(config, store, session.target()).map_err(stream::unfit)?;
+    let is_of_failures = given_up.is_some();
+    let go = |stops| run_all(&function, parts, is_of_failures, stops);
+    Ok(session.pass(config, Shows::Calls, go).await)
+}
+
+/// What is run of one stream.
+struct Parts<'c> {
+    streamed: Streamed<'c>,
+    works: Vec<Part>,
+}
+
+enum Part {
+    Work(Box<Work>),
+    /// An event that came with the record about it.
+    Event(Box<lambda::Delivery>),
+    /// The shard is gone with its records.
+    Gone {
+        shard: String,
+        from: String,
+    },
+}
+
+/// What is open, by lanes and marks, or from where it is said.
+async fn open<'c>(
+    config: &'c Config,
+    selection: &Selection,
+    from: Option<&When>,
+) -> Result<Vec<Parts<'c>>, CommandError> {
+    let store = lambda::mark_store(config).map_err(stream::unfit)?;
+    let streams = stream::open(config, selection).await?;
+    let count = streams.iter().map(|streamed| streamed.shards.len()).sum();
+    let mut all = Vec::new();
+    for streamed in streams {
+        streamed.one_shard(from, count)?;
+        streamed.marks_last().await?;
+        let mut works = Vec::new();
+        for shard in &streamed.shards {
+            let from = from.unwrap_or(&When::Checkpoint);
+            if let Some(start) = streamed.start(&*store, shard, from).await? {
+                works.push(Part::Work(Box::new(Work {
+                    shard: shard.clone(),
+                    from: start,
+                    until: Until::Now,
+                    key: None,
+                    on_gap: streamed.source.on_gap,
+                })));
+            }
+        }
+        all.push(Parts { streamed, works });
+    }
+    Ok(all)
+}
+
+/// What a mapping has given up.
+async fn lost<'c>(
+    config: &'c Config,
+    given_up: &[GivenUp],
+) -> Result<Vec<Parts<'c>>, CommandError> {
+    let mut all: Vec<Parts<'c>> = Vec::new();
+    for source in of_sources(config, given_up)? {
+        let own = given_up.iter().filter(|one| is_of(source, &one.stream));
+        let own: Vec<&GivenUp> = own.collect();
+        let mut streamed = Streamed::new(config, source)?;
+        // An event that came along needs no stream, which may be gone.
+        if own.iter().any(|one| one.payload.is_none()) {
+            streamed.list().await?;
+            streamed.marks_last().await?;
+        }
+        let mut ranges = { own.into_iter() }
+            .map(|one| range(&streamed, one))
+            .collect::<Result<Vec<_>, _>>()?;
+        ranges.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let works = ranges.into_iter().map(|(_, part)| part).collect();
+        all.push(Parts { streamed, works });
+    }
+    Ok(all)
+}
+
+fn is_of(source: &SourceConfig, stream: &str) -> bool {
+    let SourceKind::Kinesis { arn } = &source.kind else {
+        return false;
+    };
+    StreamArn::new(arn).is_some_and(|own| Some(own) == StreamArn::new(stream))
+}
+
+/// The sources that they are of, each once.
+fn of_sources<'c>(
+    config: &'c Config,
+    given_up: &[GivenUp],
+) -> Result<Vec<&'c SourceConfig>, CommandError> {
+    for one in given_up {
+        if !config
+            .sources
+            .iter()
+            .any(|source| is_of(source, &one.stream))
+        {
+            return Err(CommandError::Usage(format!(
+                "records of stream `{}` are given up, and no source of the configuration has it",
+                shown(&one.stream)
+            )));
+        }
+    }
+    let is_meant = |source: &&SourceConfig| given_up.iter().any(|one| is_of(source, &one.stream));
+    Ok(config.sources.iter().filter(is_meant).collect())
+}
+
+/// One range, and what it is sorted by: parents first, then by number.
+fn range(
+    streamed: &Streamed<'_>,
+    one: &GivenUp,
+) -> Result<((usize, Position), Part), CommandError> {
+    let number = |text: &str| {
+        Position::sequence(text, None)
+            .map_err(|error| CommandError::Usage(format!("a record that is given up: {error}")))
+    };
+    let (first, last) = (number(&one.first)?, number(&one.last)?);
+    let place = streamed
+        .shards
+        .iter()
+        .position(|shard| *shard.id == *one.shard);
+    let order = (place.unwrap_or_default(), first.clone());
+    output::note(&format!(
+        "given up ({}): {} of `{}`, {first} to {last}",
+        shown(&one.condition),
+        one.records.map_or_else(|| "records".to_owned(), records),
+        shown(&one.shard)
+    ));
+    if let Some(payload) = &one.payload {
+        let event = lambda::decode(payload.as_bytes())
+            .map_err(|error| CommandError::Usage(format!("its `payload`: {error}")))?;
+        return match event {
+            Event::Delivery(delivery)
+                if is_of(streamed.source, delivery.source_arn().unwrap_or_default()) =>
+            {
+                Ok((order, Part::Event(Box::new(delivery))))
+            }
+            Event::Delivery(_) | Event::Request(_) => Err(CommandError::Usage(
+                "its `payload` is no event of the stream that it names".to_owned(),
+            )),
+        };
+    }
+    let Some(shard) = place.and_then(|place| streamed.shards.get(place)) else {
+        let shard = one.shard.clone();
+        return Ok((
+            order,
+            Part::Gone {
+                shard,
+                from: one.first.clone(),
+            },
+        ));
+    };
+    let work = Work {
+        shard: shard.clone(),
+        from: Start {
+            begin: Begin::At(first),
+            is_certain: true,
+        },
+        until: Until::Through(last),
+        key: None,
+        on_gap: streamed.source.on_gap,
+    };
+    Ok((order, Part::Work(Box::new(work))))
+}
+
+/// Runs one stream after the other, and of each one shard after the other.
+async fn run_all(
+    function: &Function,
+    parts: Vec<Parts<'_>>,
+    is_of_failures: bool,
+    stops: UnboundedReceiver<Stop>,
+) -> Summary {
+    let mut summary = Summary::default();
+    let mut stops = Some(stops);
+    for part in parts {
+        let Some(own) = stops.take() else { break };
+        let streamed = part.streamed;
+        let source = streamed.source;
+        let recovery = Recovery::new(function, streamed.stream.clone(), &source.name, own)
+            .behind_fan_out(streamed.fans_out);
+        let mut running = Running {
+            recovery,
+            source,
+            barred: BTreeSet::new(),
+            is_of_failures,
+            summary: &mut summary,
+        };
+        if let Err(error) = running.all(part.works).await {
+            running.summary.failed = Some(stream::recovery_error(error));
+        }
+        match running.recovery.report(&streamed.shards).await {
+            Ok(report) => match &mut running.summary.report {
+                Some(sum) => recovery::add(sum, report),
+                none @ None => *none = Some(report),
+            },
+            Err(error) => running.summary.failed = Some(error.into()),
+        }
+        if running.recovery.is_stopped() || running.summary.failed.is_some() {
+            break;
+        }
+        stops = Some(running.recovery.into_stops());
+    }
+    summary
+}
+
+struct Running<'a> {
+    recovery: Recovery<'a>,
+    source: &'a SourceConfig,
+    /// Shards whose children wait: their own records were not all run.
+    barred: BTreeSet<String>,
+    is_of_failures: bool,
+    summary: &'a mut Summary,
+}
+
+impl Running<'_> {
+    async fn all(&mut self, works: Vec<Part>) -> Result<(), RecoveryError> {
+        self.recovery.drain_chains().await?;
+        for part in works {
+            if self.recovery.is_stopped() {
+                self.summary.is_cut = true;
+                return Ok(());
+            }
+            let mut went = Went::default();
+            let (name, ended) = match part {
+                Part::Gone { shard, from } => {
+                    let gap = format!(
+                        "records from {from} on are asked for and gone: the stream has no such shard any more"
+                    );
+                    self.note(&shard, went, Some(gap), None);
+                    continue;
+                }
+                Part::Event(delivery) => {
+                    let names = delivery.partitions.iter().map(|d| d.name().to_string());
+                    let name = names.collect::<Vec<_>>().join(", ");
+                    (name, self.recovery.batch(*delivery, &mut went).await)
+                }
+                Part::Work(work) => {
+                    let id = work.shard.id.to_string();
+                    let barred = { work.shard.parents.iter() }
+                        .find(|parent| !self.is_of_failures && self.barred.contains(&***parent));
+                    if let Some(parent) = barred {
+                        let why = format!("what its parent `{parent}` holds comes before it");
+                        self.barred.insert(id.clone());
+                        self.note(&id, went, None, Some(why));
+                        continue;
+                    }
+                    let ended = self.recovery.run(&work, &mut went).await;
+                    (id, ended)
+                }
+            };
+            let gap = went.gap.as_ref().map(ToString::to_string);
+            // With `latest` the shard is left out, and what comes behind it goes on.
+            let goes_on = self.source.on_gap == OnGap::Latest;
+            if !goes_on && went.gap.as_ref().is_some_and(|gap| !gap.went_on) {
+                self.barred.insert(name.clone());
+            }
+            self.note(&name, went, gap, None);
+            ended?;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, shard: &str, went: Went, gap: Option<String>, left_out: Option<String>) {
+        let refused = went.gap.as_ref().is_none_or(|gap| !gap.went_on) && gap.is_some();
+        let is_latest = self.source.on_gap == OnGap::Latest;
+        // What a mapping has given up is asked for by name.
+        self.summary.lost |=
+            gap.is_some() && (self.is_of_failures || (refused && !is_latest)) || left_out.is_some();
+        self.summary.is_cut |= went.is_cut;
+        self.summary.rows.push(Recovered {
+            source: self.source.name.clone(),
+            partition: shard.to_owned(),
+            first: went.first.as_ref().map(ToString::to_string),
+            last: went.last.as_ref().map(ToString::to_string),
+            read: went.read,
+            settled_before: went.known,
+            settled: went.read.saturating_sub(went.known + went.open),
+            open: went.open,
+            gap,
+            left_out,
+        });
+    }
+}
+
+fn text(rows: &[Recovered]) -> String {
+    if rows.is_empty() {
+        return "nothing is open, as far as the table says\n".to_owned();
+    }
+    let row = |row: &Recovered| {
+        vec![
+            format!("{}/{}", row.source, row.partition),
+            row.read.to_string(),
+            row.settled_before.to_string(),
+            row.settled.to_string(),
+            row.open.to_string(),
+            row.last.clone().unwrap_or_else(|| "-".to_owned()),
+        ]
+    };
+    let cells: Vec<_> = rows.iter().map(row).collect();
+    let headings = [
+        "SHARD",
+        "READ",
+        "SETTLED BEFORE",
+        "SETTLED NOW",
+        "OPEN",
+        "LAST",
+    ];
+    table(&headings, &cells)
+}
+
+#[cfg(test)]
+mod tests;
