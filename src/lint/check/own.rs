@@ -101,9 +101,9 @@ fn letters(config: &Config) -> &'static str {
 /// Whether the function knows what the mapping brings.
 pub(super) fn source(settings: &Settings, mapping: &Mapping<'_, '_>, out: &mut Collected) {
     match &mapping.kind {
-        Kind::Kinesis { .. } | Kind::Queue { .. } => arn(settings, mapping, out),
+        Kind::Kinesis { .. } | Kind::Dynamodb | Kind::Queue { .. } => arn(settings, mapping, out),
         Kind::Msk | Kind::SelfManaged => topics(settings, mapping, out),
-        Kind::Dynamodb | Kind::Other | Kind::Unknown => {}
+        Kind::Other | Kind::Unknown => {}
     }
 }
 
