@@ -172,6 +172,13 @@ pub struct Processor {
     ending: Option<Ending>,
 }
 
+/// Waits, and not at all where there is nothing to wait for: a timer would take a millisecond for that.
+async fn pause(time: Duration) {
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
+    }
+}
+
 impl Processor {
     /// A loop that owns nothing yet.
     pub fn new(parts: Parts) -> Self {

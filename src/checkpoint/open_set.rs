@@ -15,15 +15,41 @@
 //! ```
 
 use crate::position::Position;
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 const OFFSETS: u8 = 1;
 const SEQUENCES: u8 = 3;
 /// Most digits of a sequence number, in the service's API model.
 const SEQUENCE_DIGITS_MAX: usize = 129;
 
-/// Ascending positions.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct OpenSet(Vec<Position>);
+/// Ascending positions. Copies share them: commits are kept, sent and compared, and may hold those of a
+/// whole batch.
+#[derive(Clone, Default)]
+pub struct OpenSet(Arc<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    positions: Vec<Position>,
+    /// Once they were asked for.
+    bytes: OnceLock<Box<[u8]>>,
+}
+
+impl PartialEq for OpenSet {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.positions() == other.positions()
+    }
+}
+
+impl Eq for OpenSet {}
+
+impl fmt::Debug for OpenSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OpenSet").field(&self.0.positions).finish()
+    }
+}
 
 /// Bytes that are not an open set of this version.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -54,11 +80,19 @@ impl FromIterator<Position> for OpenSet {
                 all.push(position);
             }
         }
-        Self(all)
+        Self::of(all)
     }
 }
 
 impl OpenSet {
+    /// Of positions that ascend.
+    fn of(positions: Vec<Position>) -> Self {
+        Self(Arc::new(Kept {
+            positions,
+            bytes: OnceLock::new(),
+        }))
+    }
+
     /// Most positions that are read back: what says that it holds more is not believed. Runs of
     /// neighbours take so few bytes that the bound of a checkpoint's bytes alone would not keep a
     /// partition below this.
@@ -66,18 +100,23 @@ impl OpenSet {
 
     /// The positions, ascending.
     pub fn positions(&self) -> &[Position] {
-        &self.0
+        &self.0.positions
     }
 
     /// Whether a position is in it.
     pub fn contains(&self, position: &Position) -> bool {
-        self.0.binary_search(position).is_ok()
+        self.0.positions.binary_search(position).is_ok()
     }
 
     /// The bytes of the store.
-    pub fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> &[u8] {
+        self.0.bytes.get_or_init(|| self.written().into())
+    }
+
+    fn written(&self) -> Vec<u8> {
+        let positions = self.positions();
         let mut out = Vec::with_capacity(64);
-        if self.0.iter().all(|position| position.offset().is_some()) {
+        if positions.iter().all(|position| position.offset().is_some()) {
             let runs = self.runs();
             out.push(OFFSETS);
             push_varint(&mut out, runs.len() as u64);
@@ -89,9 +128,9 @@ impl OpenSet {
             }
         } else {
             out.push(SEQUENCES);
-            push_varint(&mut out, self.0.len() as u64);
+            push_varint(&mut out, positions.len() as u64);
             let mut before = "";
-            for position in &self.0 {
+            for position in positions {
                 before = push_sequence(&mut out, before, position);
             }
         }
@@ -103,7 +142,7 @@ impl OpenSet {
     /// First and last of each run of neighbours.
     fn runs(&self) -> Vec<(u64, u64)> {
         let mut runs: Vec<(u64, u64)> = Vec::new();
-        for offset in self.0.iter().filter_map(Position::offset) {
+        for offset in self.positions().iter().filter_map(Position::offset) {
             match runs.last_mut() {
                 Some((_, last)) if last.checked_add(1) == Some(offset) => *last = offset,
                 Some(_) | None => runs.push((offset, offset)),
@@ -140,7 +179,7 @@ impl OpenSet {
             take_sequences(&mut rest, count).map_err(damaged)?
         };
         if rest.is_empty() {
-            Ok(Self(positions))
+            Ok(Self::of(positions))
         } else {
             Err(damaged("bytes are left over"))
         }
@@ -303,7 +342,9 @@ mod tests {
 
     #[test]
     fn the_most_positions_read_back_and_one_more_does_not() {
-        let most = OpenSet((0..OpenSet::POSITIONS_MAX).map(Position::Offset).collect());
+        let most = (0..OpenSet::POSITIONS_MAX)
+            .map(Position::Offset)
+            .collect::<OpenSet>();
         assert_eq!(OpenSet::decode(&most.encode()).as_ref(), Ok(&most));
         let mut over = most;
         over.0.push(Position::Offset(OpenSet::POSITIONS_MAX));

@@ -317,6 +317,8 @@ impl Function {
         Ok(Settings {
             cap: cap / concurrency,
             until_idle: true,
+            // What a kill repeats is bounded by the flush interval and by the batch.
+            unflushed_max: u64::MAX,
             // Arrivals always join a chain that stands: another invocation may have it.
             cut_at: 0,
             // What is out ends with its time, and the answer does not wait for more.

@@ -209,10 +209,13 @@ impl Standing {
     }
 
     pub(super) fn unfinished(&self) -> Vec<Position> {
-        let open = self.batch.positions.iter();
-        open.filter(|p| !self.elsewhere.contains(*p) && !self.mark.done.contains(p))
-            .cloned()
-            .collect()
+        // Both ascend.
+        let mut done = self.mark.done.positions().iter().peekable();
+        let open = self.batch.positions.iter().filter(|position| {
+            while done.next_if(|done| done < position).is_some() {}
+            done.peek() != Some(position) && !self.elsewhere.contains(*position)
+        });
+        open.cloned().collect()
     }
 
     /// Records of the batch that other invocations have settled.
@@ -367,6 +370,9 @@ impl Standing {
 
     /// Failed tries of others that count.
     fn tried_elsewhere(&self, position: &Position) -> u32 {
+        if self.tried.is_empty() {
+            return 0;
+        }
         let key = (position.clone(), self.rev_of(position));
         self.tried.get(&key).map_or(0, |tried| tried.attempts)
     }

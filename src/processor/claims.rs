@@ -89,7 +89,7 @@ impl Processor {
         let looks = Arc::clone(&self.newcomer_looks);
         self.calls.push(
             async move {
-                tokio::time::sleep(wait).await;
+                super::pause(wait).await;
                 let asked = clock.now();
                 if let Some(siblings) = siblings {
                     let found =

@@ -252,7 +252,7 @@ impl Processor {
         let (store, assignment) = (Arc::clone(&self.store), Arc::clone(&owned.assignment));
         self.calls.push(
             async move {
-                tokio::time::sleep(wait).await;
+                super::pause(wait).await;
                 let found = store
                     .chain(
                         &assignment,

@@ -177,7 +177,7 @@ pub(super) fn checkpoint(checkpoint: &Checkpoint) -> [(&'static str, Option<Attr
     [
         ("resume", Some(text(resume))),
         ("settled_to", settled_to.map(text)),
-        ("open", Some(bytes(checkpoint.open.encode()))),
+        ("open", Some(bytes(checkpoint.open.encode().to_vec()))),
         ("attempts", pairs(&checkpoint.attempts)),
         ("announced", pairs(&checkpoint.announced)),
         ("incarnation", checkpoint.incarnation.as_ref().map(text)),

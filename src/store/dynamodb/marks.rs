@@ -31,7 +31,7 @@ pub(super) fn write(commit: &Commit, mark: &Mark) -> Expression {
     expression.set("generation", number(mark.generation));
     expression.set("begun", number(mark.begun));
     expression.set("deadline", number(mark.deadline));
-    expression.set("done", bytes(mark.done.encode()));
+    expression.set("done", bytes(mark.done.encode().to_vec()));
     let tried = (!mark.tried.is_empty()).then(|| text(mark.tried_text()));
     expression.set_or_remove("tried", tried);
     let announced = (!mark.announced.is_empty()).then(|| text(mark.announced_text()));

@@ -66,7 +66,7 @@ impl CheckpointColumns {
                 Resume::After(position) => format!("after {}", position.padded()),
             }),
             settled_to: checkpoint.settled_to.as_ref().map(Position::padded),
-            open: Some(checkpoint.open.encode()),
+            open: Some(checkpoint.open.encode().to_vec()),
             attempts: Some(pairs(attempts.map(|(p, n)| (p, (*n).into())))),
             announced: Some(pairs(announced.map(|(p, alone)| (p, (*alone).into())))),
             incarnation: checkpoint.incarnation.clone(),

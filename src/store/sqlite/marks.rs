@@ -48,7 +48,7 @@ impl Columns {
             generation: integer(mark.generation),
             begun: mark.begun,
             deadline: mark.deadline,
-            done: mark.done.encode(),
+            done: mark.done.encode().to_vec(),
             tried: mark.tried_text(),
             announced: mark.announced_text(),
             ended: mark.ended.into(),
