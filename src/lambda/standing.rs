@@ -113,21 +113,6 @@ fn stands(item: &LaneItem) -> bool {
     item.state != LaneState::Live
 }
 
-/// An item's decision for an invocation to take; none while another acts on it, or while its head has to
-/// wait for its next try.
-fn offered(item: &LaneItem, lease: &Lease, now: i64) -> Option<DecisionNote> {
-    let decision = item.decision.as_ref()?;
-    let held = decision.lease.as_ref();
-    let is_free = held.is_none_or(|held| held.holder == lease.holder || held.until <= now);
-    let tried = { decision.tried.as_ref() }.filter(|tried| tried.head == item.head.padded());
-    let rests = tried.is_some_and(|tried| tried.not_before > now);
-    (is_free && !rests).then(|| DecisionNote {
-        taken: false,
-        lease: None,
-        ..decision.clone()
-    })
-}
-
 impl Standing {
     pub(super) fn new(batch: Batch, invocation: &Invocation, bounds: CommitBounds) -> Self {
         // A batch has a record; were there none, its mark would say nothing.
@@ -326,9 +311,55 @@ impl Standing {
         Some(commit)
     }
 
+    /// An item's decision for this invocation to take; none while another acts on it, or while its head has
+    /// to wait for its next try.
+    fn offered(&self, item: &LaneItem, lease: &Lease, now: i64) -> Option<DecisionNote> {
+        let decision = item.decision.as_ref()?;
+        let held = decision.lease.as_ref();
+        let is_free = held.is_none_or(|held| held.holder == lease.holder || held.until <= now);
+        let tried = self.tried_so_far(item, decision);
+        let rests = { tried.as_ref() }.is_some_and(|tried| tried.not_before > now);
+        (is_free && !rests).then(|| DecisionNote {
+            taken: false,
+            lease: None,
+            tried,
+            ..decision.clone()
+        })
+    }
+
+    /// Tries of a head that no batch brings: those that were handed on with the decision on it, and those of
+    /// an invocation that could not hand them on, as far as its mark has them.
+    fn tried_so_far(&self, item: &LaneItem, decision: &DecisionNote) -> Option<HeadTried> {
+        let head = item.head.padded();
+        let handed_on = decision.tried.clone().filter(|tried| tried.head == head);
+        let Some(marked) = self.tried.get(&(item.head.clone(), item.rev)) else {
+            return handed_on;
+        };
+        let (attempts, not_before) =
+            { handed_on.as_ref() }.map_or((0, 0), |tried| (tried.attempts, tried.not_before));
+        let error = marked.first.as_ref().map(|(_, said)| said.clone());
+        Some(HeadTried {
+            head,
+            // Its own began behind those.
+            attempts: attempts.max(marked.attempts),
+            error: handed_on
+                .map(|tried| tried.error)
+                .or(error)
+                .unwrap_or_default(),
+            not_before: not_before.max(marked.not_before),
+        })
+    }
+
+    /// Whether a record is tried out of the batch, and not out of a chain or a copy.
+    fn is_run_here(&self, position: &Position) -> bool {
+        self.batch.lane_of(position).is_some()
+            && !self.elsewhere.contains(position)
+            && !self.mark.done.contains(position)
+    }
+
     /// A decision for the next invocation, with what this one knows of the head's tries.
     fn given_back(&self, item: &LaneItem, lease: &Lease) -> Option<DecisionNote> {
-        let mut decision = offered(item, lease, i64::MAX)?;
+        let mut decision = self.offered(item, lease, i64::MAX)?;
         if let Some((attempts, failed)) = self.led.get(&item.head) {
             decision.tried = Some(HeadTried {
                 head: item.head.padded(),
@@ -403,7 +434,7 @@ impl Standing {
                 Some(actual) if self.is_leased(actual, lease) => {}
                 Some(actual) if self.may_act_on(known, actual) => {
                     item.rev = actual.rev;
-                    item.decision = offered(actual, lease, now);
+                    item.decision = self.offered(actual, lease, now);
                 }
                 // Another has acted on it, or this one cannot.
                 Some(_) | None => item.decision = None,

@@ -6,7 +6,7 @@ use crate::{
     history::Event,
     position::Position,
     record::{Assignment, LaneKey, Record},
-    store::{DecideError, DecisionNote, LaneItem, LaneState, StoreError, Verb},
+    store::{DecideError, DecisionNote, HeadTried, LaneItem, LaneState, StoreError, Verb},
 };
 use futures_util::FutureExt;
 use partitions::{Decision, FailureRules, LaneId, PartitionId, Published, Ticket};
@@ -212,14 +212,17 @@ impl Processor {
         };
         let gone: Vec<Position> = self.engine.gone(id).cloned().collect();
         for position in &gone {
-            let used = owned.attempts.get(position).copied().unwrap_or(0);
+            let tried = tried_before(owned, position);
+            let used = tried.as_ref().map_or(0, |tried| tried.attempts);
             let attempts = used_up(used, &self.settings.failure);
             let partition = &owned.assignment.name;
             if let Some(copy) = copy_of(owned, position)
                 && self.engine.recover(id, copy.clone(), attempts)
             {
                 tracing::warn!(source = %partition.source, partition = %partition.partition, record = owned.assignment.record_id(position), "stopped head is gone from its log: its copy stands for it");
-                owned.found(&copy);
+                if let Some(tried) = tried {
+                    owned.remember(&copy, &tried.error, attempts);
+                }
                 self.notes.record(&copy, Event::Fetched);
                 continue;
             }
@@ -296,8 +299,13 @@ impl Processor {
                 let last = records
                     .last()
                     .is_none_or(|r| tail.is_some_and(|tail| *r.position() >= tail));
-                let used = records.first().map_or(0, |first| owned.found(first).0);
+                let first = records.first();
+                let tried = first.and_then(|first| tried_before(owned, first.position()));
+                let used = tried.as_ref().map_or(0, |tried| tried.attempts);
                 let attempts = used_up(used, &self.settings.failure);
+                if let Some((first, tried)) = first.zip(tried) {
+                    owned.remember(first, &tried.error, attempts);
+                }
                 let records = &mut records.into_iter();
                 self.engine.chain_tried(lane, records, last, attempts);
             }
@@ -390,13 +398,21 @@ impl Processor {
     }
 }
 
-/// The copy of a stopped head at this position.
+/// What the decision on a lane with this head says of tries by other processes, since it was made.
+fn tried_before(owned: &Owned, head: &Position) -> Option<HeadTried> {
+    let items = owned.lanes.values();
+    let tried = items.filter(|item| item.head == *head);
+    let tried = tried.filter_map(|item| item.decision.as_ref()?.tried.clone());
+    tried.into_iter().find(|tried| tried.head == head.padded())
+}
+
 /// Attempts that a record has used up in other processes. A verdict that is not durable falls again, by a
 /// last try: nobody knows the error of one that was used up elsewhere.
 pub(super) fn used_up(attempts: u32, rules: &FailureRules) -> u32 {
     attempts.min(rules.attempts_max.saturating_sub(1))
 }
 
+/// The copy of a stopped head at this position.
 fn copy_of(owned: &Owned, position: &Position) -> Option<Record> {
     let stopped = |item: &&LaneItem| item.state == LaneState::Stopped && item.head == *position;
     let item = owned.lanes.values().find(stopped)?;

@@ -188,7 +188,10 @@ impl Owned {
             true => 0,
             false => self.attempts.remove(record.position()).unwrap_or(0),
         };
-        let failed = self.failed.remove(record.position());
+        let failed = match self.failed.is_empty() {
+            true => None,
+            false => self.failed.remove(record.position()),
+        };
         let not_before = failed.map_or(0, |failed| {
             self.remember(record, &failed.error, attempts);
             failed.not_before

@@ -1,6 +1,6 @@
 //! A claim: what marks and lanes say, put together into what an owner would find.
 
-use super::{Batch, Head, Standing, offered, stands};
+use super::{Batch, Head, Standing, stands};
 use crate::{
     checkpoint::{Checkpoint, OpenSet},
     lambda::holder::Invocation,
@@ -38,7 +38,10 @@ impl Standing {
         self.number = u64::from(!self.batch.is_queue);
         self.read(items);
         let others = marks.iter();
-        let others = others.filter(|mark| mark.invocation != self.mark.invocation);
+        // Of a replay, what another one of the same records did says nothing.
+        let others = others.filter(|mark| {
+            mark.invocation != self.mark.invocation && mark.generation == self.mark.generation
+        });
         let others: Vec<&Mark> = others.collect();
         self.take_in(&others);
         let lease = invocation.lease();
@@ -51,23 +54,14 @@ impl Standing {
             .filter(|mark| !mark.ended && mark.deadline <= now && Some(mark.begun) > ended)
             .filter(|mark| self.shares_a_record_with(mark))
             .collect();
-        let mut checkpoint = self.put_together(&dead, invocation.attempts_max);
+        let checkpoint = self.put_together(&dead, invocation.attempts_max);
         self.unclean_claims = if dead.is_empty() && checkpoint.announced.is_empty() {
             0
         } else {
             CAREFUL_FROM
         };
-        let led = self.led();
-        for (position, attempts, _) in &led {
-            checkpoint.attempts.push((position.clone(), *attempts));
-        }
-        checkpoint.attempts.sort();
         self.checkpoint = Some(checkpoint);
         let mut failed = self.failed(invocation.attempts_max);
-        failed.extend(
-            led.into_iter()
-                .map(|(position, _, known)| (position, known)),
-        );
         for (position, until) in self.not_over(&others, invocation.quiet, now) {
             let known = failed.entry(position).or_default();
             known.not_before = until.max(known.not_before);
@@ -78,21 +72,6 @@ impl Standing {
             lanes: self.shown.values().cloned().collect(),
             failed: failed.into_iter().collect(),
         }
-    }
-
-    /// Failed tries of heads that this invocation is to run, and that are in no batch.
-    fn led(&self) -> Vec<(Position, u32, Failed)> {
-        let shown = self.shown.values();
-        let led = shown.filter(|item| self.batch.lane_of(&item.head).is_none());
-        let led = led.filter_map(|item| {
-            let tried = item.decision.as_ref()?.tried.as_ref()?;
-            let known = Failed {
-                error: tried.error.clone(),
-                not_before: tried.not_before,
-            };
-            (tried.head == item.head.padded()).then(|| (item.head.clone(), tried.attempts, known))
-        });
-        led.collect()
     }
 
     /// What marks say of open records that failed, and whose tries count.
@@ -182,7 +161,7 @@ impl Standing {
         let in_batch: BTreeSet<&LaneKey> = self.batch.lanes.iter().collect();
         for (lane, item) in self.actual.iter().filter(|(_, item)| stands(item)) {
             let mut item = LaneItem {
-                decision: offered(item, lease, now),
+                decision: self.offered(item, lease, now),
                 ..item.clone()
             };
             let follows = in_batch.contains(lane) && item.head < self.mark.last;

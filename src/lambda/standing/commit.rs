@@ -166,7 +166,8 @@ impl Standing {
     fn own_tries(&self, checkpoint: &Checkpoint, failed: &[(Position, Failed)]) -> Vec<Tried> {
         let mut tries = Vec::new();
         for (position, attempts) in &checkpoint.attempts {
-            if self.lane_of(position).is_none() {
+            let is_a_head = self.heads.contains_key(position);
+            if !is_a_head && !self.is_run_here(position) {
                 continue;
             }
             let own = attempts.saturating_sub(self.tried_elsewhere(position));
@@ -191,7 +192,7 @@ impl Standing {
             self.mark = mark.clone();
         }
         self.led = { commit.checkpoint.attempts.iter() }
-            .filter(|(position, _)| self.batch.lane_of(position).is_none())
+            .filter(|(position, _)| !self.is_run_here(position))
             .map(|(position, attempts)| {
                 let failed = known_of(position, &commit.failed);
                 (position.clone(), (*attempts, failed))

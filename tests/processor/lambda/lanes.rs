@@ -145,6 +145,39 @@ async fn g3_tries_of_a_released_chain_add_up_over_invocations() {
     assert_eq!(world.calls(), ["b", "a1", "a2"]);
 }
 
+/// The same where the mapping brings what the chain has, since a record before it is unfinished: what is
+/// tried out of the chain is not taken for what is tried out of the batch.
+#[tokio::test(start_paused = true)]
+async fn g3_tries_of_a_chain_add_up_beside_a_batch_that_has_its_records() {
+    let mut world = World::new().then(Then::Park);
+    world.settings.failure.backoff_max = Duration::from_secs(3_600);
+    world.settings.failure.attempts_max = 4;
+    world.says("a1", &[Say::Reject, Say::Later, Say::Later, Say::Later]);
+    world.always("b1", Say::Target);
+    let batch = kinesis(&[(1, "b", "b1"), (5, "a", "a1"), (6, "a", "a2")]);
+    world.invoke(&batch).await;
+    world.decide(Verb::Release).await;
+    let of_a = || { world.calls().into_iter() }.filter(|call| call.starts_with('a'));
+    let _parked = of_a().count();
+    for _ in 0..3 {
+        world.invoke(&batch).await;
+        assert_eq!(of_a().collect::<Vec<_>>(), ["a1"]);
+        // Not before its time.
+        world.invoke(&batch).await;
+        assert_eq!(of_a().count(), 0);
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+    }
+    let note = world.lane("a").await.and_then(|lane| lane.decision);
+    assert_eq!(
+        note.and_then(|note| note.tried).map(|tried| tried.attempts),
+        Some(3)
+    );
+    world.says("a1", &[Say::Later]);
+    world.invoke(&batch).await;
+    let parked = world.lane("a").await.expect("stands");
+    assert_eq!((parked.attempts, parked.decision), (4, None));
+}
+
 #[tokio::test(start_paused = true)]
 async fn g6_two_instances_append_each_record_once() {
     let world = World::new().then(Then::Park);
