@@ -58,7 +58,11 @@ impl Checkpoint {
             Resume::At(first) => position < first,
             Resume::After(last) => position <= last,
         };
-        let behind = self.settled_to.as_ref().is_none_or(|last| position > last);
-        in_prefix || (!behind && !self.open.contains(position))
+        let is_within = || {
+            self.settled_to
+                .as_ref()
+                .is_some_and(|last| position <= last)
+        };
+        in_prefix || (is_within() && !self.open.contains(position))
     }
 }

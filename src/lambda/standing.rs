@@ -193,6 +193,17 @@ impl Standing {
         self.batch.lanes_at != self.batch.partition
     }
 
+    /// What is to run: the batch, and heads out of their copies, ascending.
+    fn delivered(&self) -> Vec<&Position> {
+        let mut delivered: Vec<&Position> = self.batch.positions.iter().collect();
+        if !self.heads.is_empty() {
+            delivered.extend(self.heads.keys());
+            delivered.sort_unstable();
+            delivered.dedup();
+        }
+        delivered
+    }
+
     pub(super) fn unfinished(&self) -> Vec<Position> {
         // Both ascend.
         let mut done = self.mark.done.positions().iter().peekable();

@@ -223,12 +223,12 @@ impl Standing {
 
     /// The checkpoint that the marks are together.
     fn put_together(&self, dead: &[&Mark], attempts_max: u32) -> Checkpoint {
-        let batch = self.batch.positions.iter().zip(&self.batch.lanes);
+        let mut delivered = self.delivered();
         // What is not handed over is not missed.
-        let delivered = batch.filter(|(_, lane)| !self.given_up.contains(lane));
-        let delivered: BTreeSet<&Position> = { delivered.map(|(position, _)| position) }
-            .chain(self.heads.keys())
-            .collect();
+        if !self.given_up.is_empty() {
+            let is_given_up = |lane: &LaneKey| self.given_up.contains(lane);
+            delivered.retain(|position| !self.batch.lane_of(position).is_some_and(is_given_up));
+        }
         let settled = { self.elsewhere.iter() }.chain(self.heads.keys()).max();
         let is_open = |position: &&&Position| !self.elsewhere.contains(**position);
         let open = { delivered.iter() }
@@ -237,7 +237,7 @@ impl Standing {
             .map(|position| (*position).clone());
         let mut announced: BTreeMap<Position, bool> = BTreeMap::new();
         for (position, alone) in dead.iter().flat_map(|mark| &mark.announced) {
-            if delivered.contains(position) && !self.elsewhere.contains(position) {
+            if delivered.binary_search(&position).is_ok() && !self.elsewhere.contains(position) {
                 *announced.entry(position.clone()).or_default() |= *alone;
             }
         }

@@ -8,7 +8,6 @@ use crate::{
     record::LaneKey,
     store::{Commit, ContentId, Failed, LaneChange, LaneState, Lease, Tried},
 };
-use std::collections::BTreeSet;
 
 impl Standing {
     /// What was sent for this content of the processor, if its outcome is not known.
@@ -126,22 +125,27 @@ impl Standing {
         (effects, spare): (&[usize], u64),
     ) -> Commit {
         let of = &commit.checkpoint;
-        let delivered: BTreeSet<&Position> = { self.batch.positions.iter() }
-            .chain(self.heads.keys())
-            .collect();
-        let done = { delivered.iter() }
-            .filter(|p| of.settles(p) && !self.elsewhere.contains(**p) && self.is_ours(p))
-            .map(|p| (*p).clone());
+        let delivered = self.delivered();
+        let mut done = Vec::with_capacity(delivered.len());
+        let mut all = true;
+        for position in &delivered {
+            if self.elsewhere.contains(*position) {
+                continue;
+            }
+            if of.settles(position) && self.is_ours(position) {
+                done.push((*position).clone());
+            } else {
+                all = false;
+            }
+        }
         let mut mark = self.mark.clone();
-        mark.done = done.collect();
+        mark.done = done.into_iter().collect();
         mark.tried = self.own_tries(of, &commit.failed);
         forget(&mut mark.tried, spare);
         mark.announced = { of.announced.iter() }
-            .filter(|(position, _)| delivered.contains(&position))
+            .filter(|(position, _)| delivered.binary_search(&position).is_ok())
             .cloned()
             .collect();
-        let is_done = |p: &&Position| of.settles(p) && self.is_ours(p);
-        let all = { delivered.iter() }.all(|p| is_done(p) || self.elsewhere.contains(*p));
         let lease = self.mark.invocation.as_str();
         let acts = { self.actual.values() }.any(|item| {
             let held = item.decision.as_ref().and_then(|d| d.lease.as_ref());
