@@ -163,7 +163,12 @@ impl<'c> Streamed<'c> {
         let marks = self.latest_marks(store, shard).await?;
         let lanes = store.lane_items(&lanes_at).await?;
         let one_at_a_time = self.config.lambda.parallelization_factor == Some(1);
-        Ok(place::known(&shard.id, &marks, &lanes, one_at_a_time))
+        Ok(place::known(
+            shard,
+            &marks,
+            (&lanes, &lanes_at),
+            one_at_a_time,
+        ))
     }
 
     /// Where reading of a shard begins; `None`: nowhere.
@@ -173,25 +178,25 @@ impl<'c> Streamed<'c> {
         shard: &Shard,
         from: &When,
     ) -> Result<Option<Start>, CommandError> {
-        let at = |begin, is_certain| Ok(Some(Start { begin, is_certain }));
+        let at = |begin, certain| Ok(Some(Start { begin, certain }));
         match from {
             When::Checkpoint => {}
-            When::Time(time) => return at(Begin::Time(time.as_millisecond()), false),
-            When::Position(position) => return at(Begin::At(within(shard, position)?), true),
+            When::Time(time) => return at(Begin::Time(time.as_millisecond()), None),
+            When::Position(position) => {
+                let position = within(shard, position)?;
+                return at(Begin::At(position.clone()), Some(position));
+            }
             When::History(_) => return Err(no_history()),
         }
         match self.known(store, shard).await? {
             // The head of another shard, that was run here from its copy.
-            Known::Open { at: open, .. } if open < shard.first => at(Begin::Horizon, false),
-            Known::Open {
-                at: open,
-                is_certain,
-            } => at(Begin::At(open), is_certain),
+            Known::Open { at: open, certain } if open < shard.first => at(Begin::Horizon, certain),
+            Known::Open { at: open, certain } => at(Begin::At(open), certain),
             // A child is read by its mapping from its beginning, whatever `start` says.
-            Known::Nothing if !shard.parents.is_empty() => at(Begin::Horizon, false),
+            Known::Nothing if !shard.parents.is_empty() => at(Begin::Horizon, None),
             Known::Nothing => match self.source.start {
-                None | Some(StartAt::Earliest) => at(Begin::Horizon, false),
-                Some(StartAt::Time(millis)) => at(Begin::Time(millis), false),
+                None | Some(StartAt::Earliest) => at(Begin::Horizon, None),
+                Some(StartAt::Time(millis)) => at(Begin::Time(millis), None),
                 Some(StartAt::Latest) => {
                     output::note(&format!(
                         "`{}`: nothing was ever delivered of it, as far as the table says, and `start` is `latest`: it is left out",

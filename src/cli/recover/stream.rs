@@ -311,8 +311,8 @@ fn range(
     let work = Work {
         shard: shard.clone(),
         from: Start {
-            begin: Begin::At(first),
-            is_certain: true,
+            begin: Begin::At(first.clone()),
+            certain: Some(first),
         },
         until: Until::Through(last),
         key: None,

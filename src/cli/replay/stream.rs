@@ -291,6 +291,7 @@ fn item(source: &str, work: &Work) -> PartItem {
             Begin::After(position) => Edge::Before(position.clone()),
             Begin::Time(millis) => Edge::Time(*millis),
         },
+        certain: work.from.certain.clone(),
         until: match &work.until {
             Until::Now => Edge::Horizon,
             Until::Through(position) => Edge::At(position.clone()),
@@ -331,7 +332,7 @@ async fn read_back<'c>(
                         Edge::Before(position) => Begin::After(position.clone()),
                         Edge::Time(millis) => Begin::Time(*millis),
                     },
-                    is_certain: matches!(item.from, Edge::At(_)),
+                    certain: item.certain.clone(),
                 },
                 until: match &item.until {
                     Edge::Horizon => Until::Now,

@@ -24,6 +24,9 @@ use std::{
 };
 use tokio::time::Instant;
 
+mod ends;
+mod tries;
+
 /// Rejects what it is told to, and keeps the books: the values of the records that it was called with.
 #[derive(Clone, Default)]
 struct Scripted(Arc<Mutex<Books>>);
@@ -151,7 +154,7 @@ impl World {
         let marks = latest_marks(&stream, &self.store, "orders", shard, 20_000).await;
         let at = PartitionName::new("orders", "*");
         let lanes = self.store.lane_items(&at).await.expect("lanes");
-        known(&shard.id, &marks.expect("marks"), &lanes, true)
+        known(shard, &marks.expect("marks"), (&lanes, &at), true)
     }
 }
 
@@ -190,7 +193,7 @@ fn all_of(shard: Shard) -> Work {
         shard,
         from: Start {
             begin: Begin::Horizon,
-            is_certain: false,
+            certain: None,
         },
         until: Until::Now,
         key: None,
@@ -201,7 +204,7 @@ fn all_of(shard: Shard) -> Work {
 fn at(n: u64) -> Start {
     Start {
         begin: Begin::At(number(n)),
-        is_certain: true,
+        certain: Some(number(n)),
     }
 }
 
@@ -221,20 +224,13 @@ async fn what_is_done_does_not_run_again_and_what_stood_is_known_as_open() {
     let went = world.run(&work).await;
     assert_eq!((went.read, went.known, went.open), (5, 0, 2));
     assert_eq!(world.script.calls(), ["a1", "b1", "a2", "b2"]);
-    let Known::Open {
-        at: open,
-        is_certain,
-    } = world.known(&work.shard).await
-    else {
-        panic!("a2 is open");
+    let open = Known::Open {
+        at: number(13),
+        certain: Some(number(13)),
     };
-    // Of the first page; the head is in it.
-    assert!(open <= number(13) && open >= number(11), "{open}");
+    assert_eq!(world.known(&work.shard).await, open);
     // Stopped it stays, until somebody says otherwise.
-    let from = Start {
-        begin: Begin::At(open),
-        is_certain,
-    };
+    let from = at(13);
     let work = Work { from, ..work };
     let went = world.run(&work).await;
     assert_eq!((went.open, world.script.calls()), (2, Vec::<String>::new()));
@@ -290,7 +286,7 @@ async fn s14_a_range_ends_with_its_last_record_and_begins_with_its_first() {
     let by_time = Work {
         from: Start {
             begin: Begin::Time(14_500),
-            is_certain: false,
+            certain: None,
         },
         until: Until::Time(15_001),
         ..work
@@ -329,7 +325,7 @@ async fn what_retention_has_removed_is_a_gap_that_names_both_sides() {
     assert_eq!((gap(&all_gone).oldest, all_gone.read), (None, 0));
     // Where nothing is known to have been, nothing is lost.
     let from = Start {
-        is_certain: false,
+        certain: None,
         ..at(11)
     };
     let went = world.run(&Work { from, ..work }).await;
@@ -409,7 +405,11 @@ async fn what_was_put_after_the_beginning_is_left() {
     });
     let went = world.run(&work).await;
     feed.abort();
+    assert!(went.last >= Some(number(15)), "{:?}", went.last);
     assert!(went.last <= Some(number(17)), "{:?}", went.last);
+    let calls = world.script.calls();
+    assert_eq!(calls[..5], ["a1", "b1", "a2", "b2", "a3"]);
+    assert!(calls[5..].iter().all(|value| value == "late"));
 }
 
 /// A shard has more marks than anybody wants to read.
@@ -466,7 +466,7 @@ async fn s11_an_aggregate_is_read_apart_and_what_is_done_of_it_is_known() {
     let within = Work {
         from: Start {
             begin: Begin::At(third.clone()),
-            is_certain: true,
+            certain: Some(third.clone()),
         },
         until: Until::Through(third),
         ..work
@@ -492,71 +492,4 @@ async fn g6_behind_enhanced_fan_out_marks_do_not_speak_of_an_aggregates_records(
     let mut went = Went::default();
     recovery.run(&work, &mut went).await.expect("it runs");
     assert_eq!(world.script.calls(), ["r0", "r1", "r2", "r3", "r4"]);
-}
-
-/// What is done of such an aggregate is known within one recovery, though no mark says it.
-#[tokio::test(start_paused = true)]
-async fn g6_another_try_of_a_batch_behind_enhanced_fan_out_brings_what_is_open_alone() {
-    let (mut world, work) = World::with(&[]);
-    let aggregate = Row {
-        data: kpl::tests::bytes(kpl::tests::FIVE).to_vec(),
-        ..row(20, "alice", "")
-    };
-    world.fake.put("s", aggregate);
-    let after = Duration::from_hours(1);
-    world.script.fails_once("r3", after);
-    world.function.settings.failure.backoff_max = after;
-    let stops = world.stops.take().expect("one at a time");
-    let recovery = Recovery::new(&world.function, shared(&world.fake), "orders", stops);
-    let mut went = Went::default();
-    let mut recovery = recovery.behind_fan_out(true);
-    recovery.run(&work, &mut went).await.expect("it runs");
-    assert_eq!(world.script.calls(), ["r0", "r1", "r2", "r3", "r3", "r4"]);
-    assert_eq!((went.read, went.open, went.is_cut), (5, 0, false));
-}
-
-#[tokio::test(start_paused = true)]
-async fn told_to_stop_while_it_waits_it_ends_there() {
-    let (mut world, work) = World::with(&FIVE[..1]);
-    // Not within the second invocation, but within a third one that began when it is told to stop.
-    let after = LEFT - Duration::from_secs(3);
-    world.script.fails_once("a1", after);
-    world.function.settings.failure.backoff_max = after;
-    let began = Instant::now();
-    let stop = world.stop.clone();
-    let told = tokio::spawn(async move {
-        sleep(AGAIN / 2).await;
-        stop.send(Stop::Drain).expect("it listens");
-    });
-    let went = world.run(&work).await;
-    told.await.expect("told");
-    assert_eq!((went.is_cut, went.open), (true, 1));
-    assert_eq!(world.script.calls(), ["a1"]);
-    assert!(began.elapsed() < AGAIN, "{:?}", began.elapsed());
-}
-
-/// The one that has them may have been killed: then nothing but another try says so.
-#[tokio::test(start_paused = true)]
-async fn what_is_open_behind_no_lane_that_stands_is_told_apart() {
-    let (mut world, work) = World::with(&FIVE[..3]);
-    world.script.rejects(&["a1"]);
-    world.run(&work).await;
-    let rows: Vec<Row> = { FIVE[..3].iter() }
-        .map(|(n, key, value)| row(*n, key, value))
-        .collect();
-    let read = kinesis::Shard::read("s", &rows).expect("sound");
-    let delivery = Delivery {
-        partitions: vec![read.expect("three records")],
-        ..Delivery::new(EventKind::Kinesis, None)
-    };
-    let open: Open = (11..=13).map(|n| ("s".into(), number(n))).collect();
-    let source = "orders".into();
-    let adrift = async |function: &Function| {
-        let count = adrift::count(function, &source, &delivery, &open).await;
-        count.expect("the store answers")
-    };
-    // Of key a all waits for its head, and nothing says why b1 is open.
-    assert_eq!(adrift(&world.function).await, 1);
-    world.function.settings.failure.stops = Stops::Partition;
-    assert_eq!(adrift(&world.function).await, 0);
 }

@@ -68,8 +68,11 @@ async fn run_with(more: &str, on_gap: OnGap, value: &str, from: u64) -> (Summary
         Part::Work(Box::new(Work {
             shard: shard.clone(),
             from: Start {
+                certain: match &begin {
+                    Begin::At(position) => Some(position.clone()),
+                    Begin::Horizon | Begin::After(_) | Begin::Time(_) => None,
+                },
                 begin,
-                is_certain: true,
             },
             until: Until::Now,
             key: None,
