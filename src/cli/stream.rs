@@ -35,6 +35,8 @@ pub(crate) struct Streamed<'c> {
     pub(crate) stream: Arc<dyn Shards>,
     /// Those that are meant, each behind its parents.
     pub(crate) shards: Vec<Shard>,
+    /// Those that are not.
+    pub(crate) others: Vec<Shard>,
     /// Its mapping reads by a consumer of its own.
     pub(crate) fans_out: bool,
 }
@@ -65,9 +67,9 @@ pub(crate) async fn open<'c>(
         if let Some(wanted) = &selection.partition {
             let name = |shard: &Shard| PartitionName::new(&source.name, &shard.id);
             others.extend(streamed.shards.iter().map(|shard| shard.id.to_string()));
-            streamed
-                .shards
-                .retain(|shard| name(shard).is_meant_by(wanted));
+            let all = std::mem::take(&mut streamed.shards).into_iter();
+            (streamed.shards, streamed.others) =
+                all.partition(|shard| name(shard).is_meant_by(wanted));
             if streamed.shards.is_empty() {
                 continue;
             }
@@ -113,6 +115,7 @@ impl<'c> Streamed<'c> {
             source,
             stream: Arc::new(KinesisStream::new(of_stream)),
             shards: Vec::new(),
+            others: Vec::new(),
             fans_out,
         })
     }
@@ -139,15 +142,40 @@ impl<'c> Streamed<'c> {
         )))
     }
 
-    /// The marks of what was delivered of a shard lately.
-    pub(crate) async fn latest_marks(
+    /// The marks of what was delivered of a shard.
+    pub(crate) async fn all_marks(
         &self,
         store: &dyn MarkStore,
         shard: &Shard,
     ) -> Result<Vec<Mark>, CommandError> {
-        let (stream, name) = (&self.stream, &self.source.name);
-        let marks = place::latest_marks(stream, store, name, shard, output::now()).await;
+        let marks = place::all_marks(store, &self.source.name, shard).await;
         marks.map_err(recovery_error)
+    }
+
+    /// Refuses shards whose parents are not meant and may be open: what those hold of a key comes before.
+    pub(crate) async fn parents_first(&self, store: &dyn MarkStore) -> Result<(), CommandError> {
+        for shard in &self.shards {
+            let is_begun = self.known(store, shard).await? != Known::Nothing;
+            let mut ancestors: Vec<&Arc<str>> = shard.parents.iter().collect();
+            while let Some(id) = ancestors.pop() {
+                let Some(parent) = self.others.iter().find(|other| other.id == *id) else {
+                    continue;
+                };
+                // A mapping begins with a shard when it is through with its parents.
+                let is_open = match self.known(store, parent).await? {
+                    Known::Open { certain, .. } => certain.is_some() || !is_begun,
+                    Known::Nothing => !is_begun,
+                };
+                if is_open {
+                    return Err(CommandError::Usage(format!(
+                        "`{}`: its parent `{id}` may be open, and what that holds of a key comes before: recover it first, or without `--shard`",
+                        shard.id
+                    )));
+                }
+                ancestors.extend(&parent.parents);
+            }
+        }
+        Ok(())
     }
 
     /// Where a shard is open, as far as it is known.
@@ -160,9 +188,15 @@ impl<'c> Streamed<'c> {
             OrderBy::Key => PartitionName::new(&self.source.name, "*"),
             OrderBy::Partition => PartitionName::new(&self.source.name, &shard.id),
         };
-        let marks = self.latest_marks(store, shard).await?;
-        let lanes = store.lane_items(&lanes_at).await?;
         let one_at_a_time = self.config.lambda.parallelization_factor == Some(1);
+        let (stream, name) = (&self.stream, &self.source.name);
+        let marks = match one_at_a_time {
+            true => place::latest_marks(stream, store, name, shard, output::now()).await,
+            // Any of them may be one that the mapping has not passed.
+            false => place::all_marks(store, name, shard).await,
+        };
+        let marks = marks.map_err(recovery_error)?;
+        let lanes = store.lane_items(&lanes_at).await?;
         Ok(place::known(
             shard,
             &marks,
@@ -181,6 +215,11 @@ impl<'c> Streamed<'c> {
         let at = |begin, certain| Ok(Some(Start { begin, certain }));
         match from {
             When::Checkpoint => {}
+            When::Time(time) if time.as_millisecond() > output::now() => {
+                return Err(CommandError::Usage(format!(
+                    "nothing has arrived from {time} on: that is in the future"
+                )));
+            }
             When::Time(time) => return at(Begin::Time(time.as_millisecond()), None),
             When::Position(position) => {
                 let position = within(shard, position)?;
@@ -312,8 +351,8 @@ pub(crate) fn exit(lanes_stand: bool, lost: bool, is_cut: bool) -> Exit {
 mod tests {
     use super::*;
     use crate::{
-        source::kinesis::fake::{Fake, RETENTION, row, shared},
-        store::memory::Memory,
+        source::kinesis::fake::{Fake, RETENTION, number, row, shared},
+        store::memory::{Memory, StoredMark},
     };
     use std::path::Path;
 
@@ -332,6 +371,7 @@ mod tests {
             source: &config.sources[0],
             stream: shared(fake),
             shards: Vec::new(),
+            others: Vec::new(),
             fans_out: false,
         }
     }
@@ -373,6 +413,58 @@ mod tests {
         let time = config("start = { time = \"1970-01-01T00:00:07Z\" }\n");
         let then = Some(Begin::Time(7_000));
         assert_eq!(begins(&time, &root).await.ok(), Some(then));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_begins_in_the_future() {
+        let (fake, config) = (Arc::new(Fake::default()), config(""));
+        let shard = fake.shard("s", &[], (10, None), vec![row(11, "k", "v")]);
+        let future = "2999-01-01T00:00:00Z".parse().expect("a time");
+        let streamed = streamed(&config, &fake);
+        let error = streamed.start(&Memory::new("a"), &shard, &future).await;
+        let error = error.expect_err("refused").to_string();
+        assert!(error.contains("in the future"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_child_alone_is_refused_while_its_parent_may_be_open() {
+        let (fake, config) = (Arc::new(Fake::default()), config(""));
+        let store = Memory::new("a");
+        let rows = || vec![row(11, "k", "v")];
+        let parent = fake.shard("parent", &[], (10, Some(20)), rows());
+        let child = fake.shard("child", &["parent"], (30, None), rows());
+        let mut streamed = streamed(&config, &fake);
+        (streamed.shards, streamed.others) = (vec![child], vec![parent]);
+        // Nothing of either was delivered.
+        let error = streamed.parents_first(&store).await;
+        let error = error.expect_err("refused").to_string();
+        assert!(error.contains("`parent` may be open"), "{error}");
+        let mark = |n, is_done: bool| Mark {
+            ended: true,
+            done: { is_done.then(|| number(n)) }.into_iter().collect(),
+            ..Mark::begun("i", (number(n), number(n)), 1)
+        };
+        let marks = |id: &str, n, is_done| {
+            let mark = mark(n, is_done);
+            let place = (
+                PartitionName::new("s", id),
+                mark.last.clone(),
+                "i".to_owned(),
+            );
+            let stored = StoredMark {
+                mark,
+                number: 1,
+                content: [0; 16],
+            };
+            store.tamper(|contents| contents.marks.insert(place, stored));
+        };
+        marks("parent", 11, true);
+        assert!(streamed.parents_first(&store).await.is_err());
+        // The mapping has begun with the child: it is through with the parent.
+        marks("child", 31, true);
+        assert!(streamed.parents_first(&store).await.is_ok());
+        marks("parent", 11, false);
+        assert!(streamed.parents_first(&store).await.is_err());
     }
 
     #[test]

@@ -192,6 +192,7 @@ async fn open<'c>(
     for streamed in streams {
         streamed.one_shard(from, count)?;
         streamed.marks_last().await?;
+        streamed.parents_first(&*store).await?;
         let mut works = Vec::new();
         for shard in &streamed.shards {
             let from = from.unwrap_or(&When::Checkpoint);

@@ -13,7 +13,7 @@ use super::{
         stream::{self, Streamed},
         when::When,
     },
-    Effects, ReplayArguments, Without,
+    Effects, ReplayArguments, Without, attending,
     dry_run::{self, Counts, Found, PartitionView},
     unfinished::{Edge, PartItem, Unfinished},
 };
@@ -148,7 +148,7 @@ async fn unattended(
     shard: &Shard,
 ) -> Result<(), CommandError> {
     let name = PartitionName::new(&streamed.source.name, &shard.id);
-    let marks = streamed.latest_marks(store, shard).await?;
+    let marks = streamed.all_marks(store, shard).await?;
     let now = output::now();
     match marks.iter().find(|mark| !mark.ended && mark.deadline > now) {
         None => Ok(()),
@@ -234,7 +234,11 @@ async fn work(
     let own = apart(config);
     let function = lambda::function(&own, store, session.target()).map_err(stream::unfit)?;
     let replay = |stops| run_all(&function, parts, (memory, generation), stops);
-    let ended = session.pass(config, Shows::Calls, replay).await;
+    let passed = session.pass(config, Shows::Calls, replay);
+    let ended = match generation {
+        Some(_) => attending::told(config, passed).await?,
+        None => passed.await,
+    };
     let is_whole = !(ended.is_cut || ended.gap_refused || ended.left_out) && ended.failed.is_none();
     if generation.is_some() && is_whole {
         Unfinished::forget(config).await?;

@@ -97,7 +97,7 @@ pub(crate) async fn latest_marks(
     now: i64,
 ) -> Result<Vec<Mark>, RecoveryError> {
     let name = PartitionName::new(source, &shard.id);
-    let (lowest, highest) = everything();
+    let (_, highest) = everything();
     for window in WINDOWS {
         let window = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
         let since = Begin::Time(now.saturating_sub(window));
@@ -109,6 +109,17 @@ pub(crate) async fn latest_marks(
             return Ok(marks);
         }
     }
+    all_marks(store, source, shard).await
+}
+
+/// All marks of a shard.
+pub(crate) async fn all_marks(
+    store: &dyn MarkStore,
+    source: &str,
+    shard: &Shard,
+) -> Result<Vec<Mark>, RecoveryError> {
+    let (lowest, highest) = everything();
+    let name = PartitionName::new(source, &shard.id);
     Ok(store.marks(&name, &lowest, &highest).await?)
 }
 

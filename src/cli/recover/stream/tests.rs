@@ -86,6 +86,7 @@ async fn run_with(more: &str, on_gap: OnGap, value: &str, from: u64) -> (Summary
             source: &config.sources[0],
             stream: shared(&fake),
             shards: shards.to_vec(),
+            others: Vec::new(),
             fans_out: false,
         },
     }];
