@@ -51,7 +51,7 @@ lanes are honoured. The mapping may go on meanwhile. --from-failure reads what a
 again, as its on-failure destination names it: the record itself, a message of SQS or SNS with it, or \
 a list of these. What retention has removed is named, and the exit code is 4.
 
-Exit codes are those of `run --until-idle`: 3 when lanes stand.")]
+Exit codes are those of `run --until-idle`: 3 when lanes stand or, of a stream, records are open.")]
 pub(crate) struct RecoverArguments {
     /// Only this partition, such as orders/3, or this shard; the others are left to nobody.
     #[arg(long, visible_alias = "shard", value_name = "P")]
@@ -128,6 +128,11 @@ pub(crate) fn run(common: &Common, arguments: &RecoverArguments) -> Result<Exit,
         if arguments.history.is_some() {
             return Err(CommandError::Usage(
                 "`--history`: none is written of a stream: its records are run by invocations, which have none".to_owned(),
+            ));
+        }
+        if arguments.take_over {
+            return Err(CommandError::Usage(
+                "`--take-over`: nobody owns a stream, and there is nothing to take over".to_owned(),
             ));
         }
         return stream::run(&config, arguments, &reporting);

@@ -29,6 +29,8 @@ use std::{
 use tokio::sync::mpsc::UnboundedSender;
 use unfinished::{Arguments, Unfinished};
 
+#[cfg(feature = "kinesis")]
+mod attending;
 mod dry_run;
 mod effects;
 mod range;

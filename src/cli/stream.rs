@@ -35,6 +35,8 @@ pub(crate) struct Streamed<'c> {
     pub(crate) stream: Arc<dyn Shards>,
     /// Those that are meant, each behind its parents.
     pub(crate) shards: Vec<Shard>,
+    /// Those that are not.
+    pub(crate) others: Vec<Shard>,
     /// Its mapping reads by a consumer of its own.
     pub(crate) fans_out: bool,
 }
@@ -65,9 +67,9 @@ pub(crate) async fn open<'c>(
         if let Some(wanted) = &selection.partition {
             let name = |shard: &Shard| PartitionName::new(&source.name, &shard.id);
             others.extend(streamed.shards.iter().map(|shard| shard.id.to_string()));
-            streamed
-                .shards
-                .retain(|shard| name(shard).is_meant_by(wanted));
+            let all = std::mem::take(&mut streamed.shards).into_iter();
+            (streamed.shards, streamed.others) =
+                all.partition(|shard| name(shard).is_meant_by(wanted));
             if streamed.shards.is_empty() {
                 continue;
             }
@@ -113,6 +115,7 @@ impl<'c> Streamed<'c> {
             source,
             stream: Arc::new(KinesisStream::new(of_stream)),
             shards: Vec::new(),
+            others: Vec::new(),
             fans_out,
         })
     }
@@ -139,15 +142,40 @@ impl<'c> Streamed<'c> {
         )))
     }
 
-    /// The marks of what was delivered of a shard lately.
-    pub(crate) async fn latest_marks(
+    /// The marks of what was delivered of a shard.
+    pub(crate) async fn all_marks(
         &self,
         store: &dyn MarkStore,
         shard: &Shard,
     ) -> Result<Vec<Mark>, CommandError> {
-        let (stream, name) = (&self.stream, &self.source.name);
-        let marks = place::latest_marks(stream, store, name, shard, output::now()).await;
+        let marks = place::all_marks(store, &self.source.name, shard).await;
         marks.map_err(recovery_error)
+    }
+
+    /// Refuses shards whose parents are not meant and may be open: what those hold of a key comes before.
+    pub(crate) async fn parents_first(&self, store: &dyn MarkStore) -> Result<(), CommandError> {
+        for shard in &self.shards {
+            let is_begun = self.known(store, shard).await? != Known::Nothing;
+            let mut ancestors: Vec<&Arc<str>> = shard.parents.iter().collect();
+            while let Some(id) = ancestors.pop() {
+                let Some(parent) = self.others.iter().find(|other| other.id == *id) else {
+                    continue;
+                };
+                // A mapping begins with a shard when it is through with its parents.
+                let is_open = match self.known(store, parent).await? {
+                    Known::Open { certain, .. } => certain.is_some() || !is_begun,
+                    Known::Nothing => !is_begun,
+                };
+                if is_open {
+                    return Err(CommandError::Usage(format!(
+                        "`{}`: its parent `{id}` may be open, and what that holds of a key comes before: recover it first, or without `--shard`",
+                        shard.id
+                    )));
+                }
+                ancestors.extend(&parent.parents);
+            }
+        }
+        Ok(())
     }
 
     /// Where a shard is open, as far as it is known.
@@ -160,10 +188,21 @@ impl<'c> Streamed<'c> {
             OrderBy::Key => PartitionName::new(&self.source.name, "*"),
             OrderBy::Partition => PartitionName::new(&self.source.name, &shard.id),
         };
-        let marks = self.latest_marks(store, shard).await?;
-        let lanes = store.lane_items(&lanes_at).await?;
         let one_at_a_time = self.config.lambda.parallelization_factor == Some(1);
-        Ok(place::known(&shard.id, &marks, &lanes, one_at_a_time))
+        let (stream, name) = (&self.stream, &self.source.name);
+        let marks = match one_at_a_time {
+            true => place::latest_marks(stream, store, name, shard, output::now()).await,
+            // Any of them may be one that the mapping has not passed.
+            false => place::all_marks(store, name, shard).await,
+        };
+        let marks = marks.map_err(recovery_error)?;
+        let lanes = store.lane_items(&lanes_at).await?;
+        Ok(place::known(
+            shard,
+            &marks,
+            (&lanes, &lanes_at),
+            one_at_a_time,
+        ))
     }
 
     /// Where reading of a shard begins; `None`: nowhere.
@@ -173,25 +212,30 @@ impl<'c> Streamed<'c> {
         shard: &Shard,
         from: &When,
     ) -> Result<Option<Start>, CommandError> {
-        let at = |begin, is_certain| Ok(Some(Start { begin, is_certain }));
+        let at = |begin, certain| Ok(Some(Start { begin, certain }));
         match from {
             When::Checkpoint => {}
-            When::Time(time) => return at(Begin::Time(time.as_millisecond()), false),
-            When::Position(position) => return at(Begin::At(within(shard, position)?), true),
+            When::Time(time) if time.as_millisecond() > output::now() => {
+                return Err(CommandError::Usage(format!(
+                    "nothing has arrived from {time} on: that is in the future"
+                )));
+            }
+            When::Time(time) => return at(Begin::Time(time.as_millisecond()), None),
+            When::Position(position) => {
+                let position = within(shard, position)?;
+                return at(Begin::At(position.clone()), Some(position));
+            }
             When::History(_) => return Err(no_history()),
         }
         match self.known(store, shard).await? {
             // The head of another shard, that was run here from its copy.
-            Known::Open { at: open, .. } if open < shard.first => at(Begin::Horizon, false),
-            Known::Open {
-                at: open,
-                is_certain,
-            } => at(Begin::At(open), is_certain),
+            Known::Open { at: open, certain } if open < shard.first => at(Begin::Horizon, certain),
+            Known::Open { at: open, certain } => at(Begin::At(open), certain),
             // A child is read by its mapping from its beginning, whatever `start` says.
-            Known::Nothing if !shard.parents.is_empty() => at(Begin::Horizon, false),
+            Known::Nothing if !shard.parents.is_empty() => at(Begin::Horizon, None),
             Known::Nothing => match self.source.start {
-                None | Some(StartAt::Earliest) => at(Begin::Horizon, false),
-                Some(StartAt::Time(millis)) => at(Begin::Time(millis), false),
+                None | Some(StartAt::Earliest) => at(Begin::Horizon, None),
+                Some(StartAt::Time(millis)) => at(Begin::Time(millis), None),
                 Some(StartAt::Latest) => {
                     output::note(&format!(
                         "`{}`: nothing was ever delivered of it, as far as the table says, and `start` is `latest`: it is left out",
@@ -304,103 +348,4 @@ pub(crate) fn exit(lanes_stand: bool, lost: bool, is_cut: bool) -> Exit {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        source::kinesis::fake::{Fake, RETENTION, row, shared},
-        store::memory::Memory,
-    };
-    use std::path::Path;
-
-    const ARN: &str = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders";
-
-    fn config(more: &str) -> Config {
-        let text = format!(
-            "app = \"a\"\ncap = 1\n[sources.s]\ntype = \"kinesis\"\narn = \"{ARN}\"\n{more}"
-        );
-        Config::from_toml(&text, Path::new("lanekeeper.toml")).expect("sound")
-    }
-
-    fn streamed<'c>(config: &'c Config, fake: &Arc<Fake>) -> Streamed<'c> {
-        Streamed {
-            config,
-            source: &config.sources[0],
-            stream: shared(fake),
-            shards: Vec::new(),
-            fans_out: false,
-        }
-    }
-
-    #[tokio::test]
-    async fn where_marks_are_forgotten_first_nothing_runs() {
-        let fake = Arc::new(Fake::default());
-        let hours = RETENTION.as_secs() / 3_600 - 24;
-        let kept = config(&format!("[lambda]\nretention = \"{hours}h\"\n"));
-        let lasts = streamed(&kept, &fake).marks_last().await;
-        assert!(lasts.is_ok(), "{lasts:?}");
-        let short = config(&format!("[lambda]\nretention = \"{}h\"\n", hours - 1));
-        let error = streamed(&short, &fake).marks_last().await;
-        let error = error.expect_err("too short").to_string();
-        assert!(error.contains("`lambda.retention` is"), "{error}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn of_what_was_never_delivered_start_says_where_to_begin_but_of_a_child() {
-        let fake = Arc::new(Fake::default());
-        let store = Memory::new("a");
-        let rows = || vec![row(11, "k", "v")];
-        let root = fake.shard("root", &[], (10, Some(20)), rows());
-        let child = fake.shard("child", &["root"], (30, None), rows());
-        let begins = async |config: &Config, shard| {
-            let start = streamed(config, &fake);
-            let start = start.start(&store, shard, &When::Checkpoint).await;
-            start.map(|start| start.map(|start| start.begin))
-        };
-        let horizon = Some(Begin::Horizon);
-        assert_eq!(begins(&config(""), &root).await.ok(), Some(horizon.clone()));
-        let latest = config("start = \"latest\"\n");
-        assert_eq!(begins(&latest, &root).await.ok(), Some(None));
-        assert_eq!(begins(&latest, &child).await.ok(), Some(horizon.clone()));
-        let refuse = config("start = \"refuse\"\n");
-        let error = begins(&refuse, &root).await.expect_err("refused");
-        assert!(error.to_string().contains("`--from`"), "{error}");
-        assert_eq!(begins(&refuse, &child).await.ok(), Some(horizon));
-        let time = config("start = { time = \"1970-01-01T00:00:07Z\" }\n");
-        let then = Some(Begin::Time(7_000));
-        assert_eq!(begins(&time, &root).await.ok(), Some(then));
-    }
-
-    #[test]
-    fn a_position_is_one_of_its_shard() {
-        let shard = |last: Option<&str>| Shard {
-            id: "s".into(),
-            parents: Vec::new(),
-            first: "10000000000000000000".parse().expect("a number"),
-            last: last.map(|last| last.parse().expect("a number")),
-        };
-        let position = |text: &str| -> Position { text.parse().expect("a position") };
-        let closed = shard(Some("20000000000000000000"));
-        for (text, is_there) in [
-            ("10000000000000000000", true),
-            ("15000000000000000000:3", true),
-            ("20000000000000000000", true),
-            ("20000000000000000001", false),
-            // Compared as numbers.
-            ("9999999999999999999:1", false),
-            ("17", false),
-        ] {
-            let found = within(&closed, &position(text));
-            assert_eq!(found.is_ok(), is_there, "{text}: {found:?}");
-        }
-        let far = position("90000000000000000000000");
-        assert!(within(&shard(None), &far).is_ok());
-    }
-
-    #[test]
-    fn what_is_gone_goes_before_what_stands() {
-        assert_eq!(exit(false, false, false), Exit::Fine);
-        assert_eq!(exit(true, false, false), Exit::Held);
-        assert_eq!(exit(true, false, true), Exit::Interrupted);
-        assert_eq!(exit(true, true, true), Exit::OutOfReach);
-    }
-}
+mod tests;

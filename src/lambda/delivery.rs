@@ -1,6 +1,8 @@
 //! An event, decoded: partitions and their entries, without a tie to the payload that they came in.
 
 use super::event::{EventError, EventKind};
+#[cfg(all(feature = "cli", feature = "kinesis"))]
+use super::windows::Open;
 use crate::{kpl, position::Position, record::PartitionName};
 use serde_json::value::RawValue;
 use std::{fmt, sync::Arc};
@@ -40,6 +42,7 @@ pub struct Window {
 }
 
 /// One partition's part of a delivery.
+#[derive(Clone)]
 pub struct Delivered {
     pub(super) name: Arc<str>,
     /// The mapping's own name for it, where an answer needs it (Kafka: `{topic}-{n}`).
@@ -100,6 +103,7 @@ impl Span {
 }
 
 /// An entry's parts, all in its partition's bytes but the headers.
+#[derive(Clone)]
 pub(super) struct Item {
     pub(super) position: Position,
     pub(super) key: Option<Span>,
@@ -135,6 +139,26 @@ impl Delivery {
         Self {
             partitions: vec![Delivered::new(partition, partition)],
             ..Self::new(kind, None)
+        }
+    }
+
+    /// The entries of these partitions and positions, and no others.
+    #[cfg(all(feature = "cli", feature = "kinesis"))]
+    pub(super) fn only(&self, wanted: &Open) -> Self {
+        let of = |delivered: &Delivered| {
+            let mut delivered = delivered.clone();
+            let name = Arc::clone(&delivered.name);
+            delivered
+                .retain(|entry| wanted.contains(&(Arc::clone(&name), entry.position().clone())));
+            delivered
+        };
+        let partitions = self.partitions.iter().map(of);
+        Self {
+            kind: self.kind,
+            arn: self.arn.clone(),
+            bootstrap_servers: self.bootstrap_servers.clone(),
+            window: self.window.clone(),
+            partitions: partitions.filter(|part| !part.is_empty()).collect(),
         }
     }
 

@@ -8,24 +8,31 @@ use super::{
     Delivery, Entry, EventError, EventKind, Function, InvocationError,
     invocation::{Own, Ran},
     kinesis,
+    windows::Open,
 };
 use crate::{
     position::Position,
     processor::{Outcome, Report, ReportedLane, Stop},
     record::{OrderBy, PartitionName, Record},
-    source::kinesis::{Row, Shard, Shards, StreamError},
+    source::{
+        OnGap,
+        kinesis::{Row, Shard, Shards, StreamError},
+    },
     store::{LaneItem, LaneState, StoreError, memory::Memory},
 };
 use reading::Reading;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::sleep};
 
+mod adrift;
+mod barred;
 pub(crate) mod destination;
 pub(crate) mod place;
 mod reading;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use barred::{Barred, Why};
 pub(crate) use reading::{Gap, Start, Until, Work};
 
 /// How long one batch has at least; what is not done by then is tried anew. So long a lane's decision is its
@@ -33,6 +40,9 @@ pub(crate) use reading::{Gap, Start, Until, Work};
 const LEFT: Duration = Duration::from_mins(15);
 /// Between two tries of a batch of which nothing may be tried before a later time.
 const AGAIN: Duration = Duration::from_secs(10);
+/// How often a batch is tried again of which another invocation has records: in all longer than one may
+/// take.
+const AGAIN_MAX: u32 = 96;
 
 /// What became of a part.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -43,6 +53,8 @@ pub(crate) struct Went {
     pub(crate) known: u64,
     /// Of these: not done at the end, behind stopped heads or as such, or taken by another invocation.
     pub(crate) open: u64,
+    /// Of these: behind no lane that stands. Another invocation has them, or had when it was killed.
+    pub(crate) adrift: u64,
     /// The first and the last of them.
     pub(crate) first: Option<Position>,
     pub(crate) last: Option<Position>,
@@ -121,6 +133,11 @@ impl<'a> Recovery<'a> {
     pub(crate) fn forgetting(mut self, store: Option<Memory>) -> Self {
         self.forgetful = store;
         self
+    }
+
+    /// Which shards wait for others, with what a gap means.
+    pub(crate) fn barred(&self, on_gap: OnGap) -> Barred {
+        Barred::new(&self.function.settings, on_gap)
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -223,51 +240,70 @@ impl<'a> Recovery<'a> {
         delivery: Delivery,
         went: &mut Went,
     ) -> Result<(), RecoveryError> {
-        let delivery = Arc::new(delivery);
+        let mut delivery = Arc::new(delivery);
         let mut is_first = true;
+        let mut waits = 0;
         loop {
             let ran = self.invoke(&delivery).await?;
-            if let Some(Outcome::Source(error)) = &ran.outcome {
-                return Err(RecoveryError::Failed(error.to_string()));
-            }
-            if let Some(Outcome::Store(what)) = &ran.outcome {
-                return Err(RecoveryError::Failed(what.clone()));
-            }
-            let open = ran.open(&self.source, &delivery).await;
-            let open = open.ok_or_else(|| {
-                let store = self.function.store.describe();
-                RecoveryError::Failed(format!(
-                    "{store} could not be read or written in time: nothing of the batch has started"
-                ))
-            })?;
+            let open = self.open(&ran, &delivery).await?;
             if is_first {
                 self.note(&delivery, &ran, went).await;
                 is_first = false;
             }
-            let is_over = matches!(ran.outcome, Some(Outcome::Idle)) || open.is_empty();
+            let is_idle = matches!(ran.outcome, Some(Outcome::Idle));
+            let adrift = match is_idle {
+                true => adrift::count(self.function, &self.source, &delivery, &open).await?,
+                false => 0,
+            };
+            let is_over = open.is_empty() || (is_idle && (adrift == 0 || waits == AGAIN_MAX));
             let tries = ran.report.as_ref().map_or(0, |report| report.tries);
-            if let Some(mut report) = ran.report {
-                // Their lanes may stand no more, and the next try counts what is behind them anew.
-                report.stopped_lanes.clear();
-                report.parked_lanes.clear();
-                report.partitions.clear();
-                if !(is_over || self.stopped) {
-                    report.held = 0;
-                }
-                add(&mut self.report, report);
+            if let Some(report) = ran.report {
+                self.count(report, is_over);
+            }
+            if !(is_over || self.stopped) && (tries == 0 || adrift > 0) {
+                waits += u32::from(adrift > 0);
+                self.rest().await;
             }
             if is_over || self.stopped {
                 if let Some(memory) = &self.forgetful {
                     memory.tamper(|contents| contents.marks.clear());
                 }
                 went.open += open.len() as u64;
+                went.adrift += adrift;
                 went.is_cut |= !is_over;
                 return Ok(());
             }
-            if tries == 0 {
-                self.rest().await;
-            }
+            // Where marks do not speak of records they would run again, and else they need not be asked.
+            delivery = Arc::new(delivery.only(&open));
         }
+    }
+
+    /// What nobody's durable mark calls done.
+    async fn open(&self, ran: &Ran, delivery: &Delivery) -> Result<Open, RecoveryError> {
+        if let Some(Outcome::Source(error)) = &ran.outcome {
+            return Err(RecoveryError::Failed(error.to_string()));
+        }
+        if let Some(Outcome::Store(what)) = &ran.outcome {
+            return Err(RecoveryError::Failed(what.clone()));
+        }
+        let open = ran.open(&self.source, delivery).await;
+        open.ok_or_else(|| {
+            let store = self.function.store.describe();
+            RecoveryError::Failed(format!(
+                "{store} could not be read or written in time: nothing of the batch has started"
+            ))
+        })
+    }
+
+    fn count(&mut self, mut report: Report, is_over: bool) {
+        // Their lanes may stand no more, and the next try counts what is behind them anew.
+        report.stopped_lanes.clear();
+        report.parked_lanes.clear();
+        report.partitions.clear();
+        if !(is_over || self.stopped) {
+            report.held = 0;
+        }
+        add(&mut self.report, report);
     }
 
     /// A while, or until it is told to stop.

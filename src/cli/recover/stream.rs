@@ -20,7 +20,7 @@ use crate::{
     lambda::{
         self, Event, Function,
         recovery::{
-            self, Recovery, RecoveryError, Start, Until, Went, Work,
+            self, Barred, Recovery, RecoveryError, Start, Until, Went, Why, Work,
             destination::{self, GivenUp},
         },
     },
@@ -33,7 +33,7 @@ use crate::{
     },
 };
 use serde::Serialize;
-use std::{collections::BTreeSet, io, path::Path};
+use std::{io, path::Path, sync::Arc};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 /// The document.
@@ -69,6 +69,8 @@ struct Recovered {
 struct Summary {
     rows: Vec<Recovered>,
     report: Option<Report>,
+    /// Records are open, whether or not a lane stands.
+    is_open: bool,
     lost: bool,
     is_cut: bool,
     failed: Option<CommandError>,
@@ -119,7 +121,11 @@ pub(super) fn run(
     }
     match summary.failed {
         Some(error) => Err(error),
-        None => Ok(stream::exit(stands, summary.lost, summary.is_cut)),
+        None => Ok(stream::exit(
+            stands || summary.is_open,
+            summary.lost,
+            summary.is_cut,
+        )),
     }
 }
 
@@ -186,6 +192,7 @@ async fn open<'c>(
     for streamed in streams {
         streamed.one_shard(from, count)?;
         streamed.marks_last().await?;
+        streamed.parents_first(&*store).await?;
         let mut works = Vec::new();
         for shard in &streamed.shards {
             let from = from.unwrap_or(&When::Checkpoint);
@@ -305,8 +312,8 @@ fn range(
     let work = Work {
         shard: shard.clone(),
         from: Start {
-            begin: Begin::At(first),
-            is_certain: true,
+            begin: Begin::At(first.clone()),
+            certain: Some(first),
         },
         until: Until::Through(last),
         key: None,
@@ -330,10 +337,16 @@ async fn run_all(
         let source = streamed.source;
         let recovery = Recovery::new(function, streamed.stream.clone(), &source.name, own)
             .behind_fan_out(streamed.fans_out);
+        // What a mapping has given up does not wait for what else is gone.
+        let on_gap = if is_of_failures {
+            OnGap::Latest
+        } else {
+            source.on_gap
+        };
         let mut running = Running {
+            barred: recovery.barred(on_gap),
             recovery,
             source,
-            barred: BTreeSet::new(),
             is_of_failures,
             summary: &mut summary,
         };
@@ -358,8 +371,7 @@ async fn run_all(
 struct Running<'a> {
     recovery: Recovery<'a>,
     source: &'a SourceConfig,
-    /// Shards whose children wait: their own records were not all run.
-    barred: BTreeSet<String>,
+    barred: Barred,
     is_of_failures: bool,
     summary: &'a mut Summary,
 }
@@ -373,7 +385,7 @@ impl Running<'_> {
                 return Ok(());
             }
             let mut went = Went::default();
-            let (name, ended) = match part {
+            let (shards, ended) = match part {
                 Part::Gone { shard, from } => {
                     let gap = format!(
                         "records from {from} on are asked for and gone: the stream has no such shard any more"
@@ -382,31 +394,29 @@ impl Running<'_> {
                     continue;
                 }
                 Part::Event(delivery) => {
-                    let names = delivery.partitions.iter().map(|d| d.name().to_string());
-                    let name = names.collect::<Vec<_>>().join(", ");
-                    (name, self.recovery.batch(*delivery, &mut went).await)
+                    let names = delivery.partitions.iter().map(|d| Arc::clone(d.name()));
+                    (
+                        names.collect::<Vec<_>>(),
+                        self.recovery.batch(*delivery, &mut went).await,
+                    )
                 }
                 Part::Work(work) => {
-                    let id = work.shard.id.to_string();
-                    let barred = { work.shard.parents.iter() }
-                        .find(|parent| !self.is_of_failures && self.barred.contains(&***parent));
-                    if let Some(parent) = barred {
-                        let why = format!("what its parent `{parent}` holds comes before it");
-                        self.barred.insert(id.clone());
-                        self.note(&id, went, None, Some(why));
+                    let id = Arc::clone(&work.shard.id);
+                    if let Some((parent, why)) = self.barred.parent_of(&work.shard) {
+                        let text = format!("what its parent `{parent}` holds comes before it");
+                        self.summary.lost |= why == Why::Lost;
+                        self.summary.is_open |= why == Why::Stands;
+                        self.note(&id, went, None, Some(text));
                         continue;
                     }
-                    let ended = self.recovery.run(&work, &mut went).await;
-                    (id, ended)
+                    (vec![id], self.recovery.run(&work, &mut went).await)
                 }
             };
             let gap = went.gap.as_ref().map(ToString::to_string);
-            // With `latest` the shard is left out, and what comes behind it goes on.
-            let goes_on = self.source.on_gap == OnGap::Latest;
-            if !goes_on && went.gap.as_ref().is_some_and(|gap| !gap.went_on) {
-                self.barred.insert(name.clone());
+            for shard in &shards {
+                self.barred.note(shard, &went);
             }
-            self.note(&name, went, gap, None);
+            self.note(&shards.join(", "), went, gap, None);
             ended?;
         }
         Ok(())
@@ -416,8 +426,15 @@ impl Running<'_> {
         let refused = went.gap.as_ref().is_none_or(|gap| !gap.went_on) && gap.is_some();
         let is_latest = self.source.on_gap == OnGap::Latest;
         // What a mapping has given up is asked for by name.
-        self.summary.lost |=
-            gap.is_some() && (self.is_of_failures || (refused && !is_latest)) || left_out.is_some();
+        self.summary.lost |= gap.is_some() && (self.is_of_failures || (refused && !is_latest));
+        self.summary.is_open |= went.open > 0;
+        if went.adrift > 0 {
+            output::note(&format!(
+                "`{}/{shard}`: {} open in no lane that stands: another invocation has them, or had when it was killed; the same command tries again",
+                self.source.name,
+                records(went.adrift)
+            ));
+        }
         self.summary.is_cut |= went.is_cut;
         self.summary.rows.push(Recovered {
             source: self.source.name.clone(),

@@ -13,7 +13,7 @@ use super::{
         stream::{self, Streamed},
         when::When,
     },
-    Effects, ReplayArguments, Without,
+    Effects, ReplayArguments, Without, attending,
     dry_run::{self, Counts, Found, PartitionView},
     unfinished::{Edge, PartItem, Unfinished},
 };
@@ -22,12 +22,15 @@ use crate::{
     handler::Target,
     lambda::{
         self, Function,
-        recovery::{self, Recovery, RecoveryError, Start, Until, Went, Work},
+        recovery::{self, Recovery, RecoveryError, Start, Until, Went, Why, Work},
     },
     processor::{Report, Stop},
     record::PartitionName,
     run::namespace,
-    source::kinesis::{Begin, Shard},
+    source::{
+        OnGap,
+        kinesis::{Begin, Shard},
+    },
     store::{MarkStore, memory::Memory},
 };
 use std::sync::{Arc, OnceLock};
@@ -44,6 +47,10 @@ struct Ended {
     read: u64,
     is_cut: bool,
     gap_refused: bool,
+    /// Records are open, or wait for such in a shard's parent.
+    is_open: bool,
+    /// Shards were left out for what their parents hold.
+    left_out: bool,
     failed: Option<CommandError>,
 }
 
@@ -76,14 +83,15 @@ pub(super) fn run(
     if let Some(error) = ended.failed {
         return Err(error);
     }
-    if ended.read == 0 && !ended.gap_refused && !ended.is_cut {
+    if ended.read == 0 && !ended.gap_refused && !ended.left_out && !ended.is_cut {
         output::note("nothing to replay: no record lies in that range");
         return Ok(Exit::Fine);
     }
     if ended.is_cut {
         super::not_finished(arguments);
     }
-    let stands = { ended.report.as_ref() }.is_some_and(|report| !report.stopped_lanes.is_empty());
+    let stands = ended.is_open || { ended.report.as_ref() }
+        .is_some_and(|report| !report.stopped_lanes.is_empty());
     Ok(stream::exit(stands, ended.gap_refused, ended.is_cut))
 }
 
@@ -140,7 +148,7 @@ async fn unattended(
     shard: &Shard,
 ) -> Result<(), CommandError> {
     let name = PartitionName::new(&streamed.source.name, &shard.id);
-    let marks = streamed.latest_marks(store, shard).await?;
+    let marks = streamed.all_marks(store, shard).await?;
     let now = output::now();
     match marks.iter().find(|mark| !mark.ended && mark.deadline > now) {
         None => Ok(()),
@@ -226,8 +234,12 @@ async fn work(
     let own = apart(config);
     let function = lambda::function(&own, store, session.target()).map_err(stream::unfit)?;
     let replay = |stops| run_all(&function, parts, (memory, generation), stops);
-    let ended = session.pass(config, Shows::Calls, replay).await;
-    let is_whole = !ended.is_cut && !ended.gap_refused && ended.failed.is_none();
+    let passed = session.pass(config, Shows::Calls, replay);
+    let ended = match generation {
+        Some(_) => attending::told(config, passed).await?,
+        None => passed.await,
+    };
+    let is_whole = !(ended.is_cut || ended.gap_refused || ended.left_out) && ended.failed.is_none();
     if generation.is_some() && is_whole {
         Unfinished::forget(config).await?;
     }
@@ -283,6 +295,7 @@ fn item(source: &str, work: &Work) -> PartItem {
             Begin::After(position) => Edge::Before(position.clone()),
             Begin::Time(millis) => Edge::Time(*millis),
         },
+        certain: work.from.certain.clone(),
         until: match &work.until {
             Until::Now => Edge::Horizon,
             Until::Through(position) => Edge::At(position.clone()),
@@ -323,7 +336,7 @@ async fn read_back<'c>(
                         Edge::Before(position) => Begin::After(position.clone()),
                         Edge::Time(millis) => Begin::Time(*millis),
                     },
-                    is_certain: matches!(item.from, Edge::At(_)),
+                    certain: item.certain.clone(),
                 },
                 until: match &item.until {
                     Edge::Horizon => Until::Now,
@@ -354,7 +367,8 @@ async fn run_all(
         let mut recovery = Recovery::new(function, Arc::clone(&streamed.stream), name, own)
             .with_generation(generation.unwrap_or_default())
             .forgetting(memory.clone());
-        if let Err(error) = run_stream(&mut recovery, &works, name, &mut ended).await {
+        let on_gap = streamed.source.on_gap;
+        if let Err(error) = run_stream(&mut recovery, &works, (name, on_gap), &mut ended).await {
             ended.failed = Some(stream::recovery_error(error));
         }
         match recovery.report(&streamed.shards).await {
@@ -375,16 +389,30 @@ async fn run_all(
 async fn run_stream(
     recovery: &mut Recovery<'_>,
     works: &[Work],
-    source: &str,
+    (source, on_gap): (&str, OnGap),
     ended: &mut Ended,
 ) -> Result<(), RecoveryError> {
+    let mut barred = recovery.barred(on_gap);
     for work in works {
+        if let Some((parent, why)) = barred.parent_of(&work.shard) {
+            ended.left_out = true;
+            ended.gap_refused |= why == Why::Lost;
+            ended.is_open |= why == Why::Stands;
+            output::failure(&format!(
+                "`{source}/{}`: left out: what its parent `{parent}` holds comes before it",
+                work.shard.id
+            ));
+            continue;
+        }
         let mut went = Went::default();
         let ran = recovery.run(work, &mut went).await;
         ended.is_cut |= went.is_cut;
         ended.read += went.read;
+        ended.is_open |= went.open > 0;
+        barred.note(&work.shard.id, &went);
         if let Some(gap) = &went.gap {
-            ended.gap_refused |= !gap.went_on;
+            // With `latest` the shard is left out, and what comes behind it goes on.
+            ended.gap_refused |= !gap.went_on && on_gap != OnGap::Latest;
             output::note(&format!("`{source}/{}`: {gap}", work.shard.id));
         }
         ran?;

@@ -42,6 +42,9 @@ pub(super) struct PartItem {
     pub(super) source: String,
     pub(super) shard: String,
     pub(super) from: Edge,
+    /// What is known to be there, at that place or behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) certain: Option<Position>,
     pub(super) until: Edge,
 }
 

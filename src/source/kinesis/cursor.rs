@@ -1,6 +1,6 @@
 //! One shard, read from a place on, within what the service bears.
 
-use super::{Begin, Row, Shards, StreamError};
+use super::{Begin, Page, Row, Shards, StreamError};
 use crate::position::Position;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -14,6 +14,11 @@ const BACKOFF_MIN: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// How often in a row it may be out of reach; the client has tried each several times by itself.
 const FAILURES_MAX: u32 = 6;
+/// Answers in a row without a record and without a word about newer ones, after which there are none.
+const SILENT_MAX: u32 = 10;
+/// So long after an answer the next one may pass over records that retention has removed in between. A
+/// page of records is not written in less, where reading has come so close to the oldest one.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Reads a shard.
 pub struct Cursor {
@@ -25,6 +30,12 @@ pub struct Cursor {
     has_ended: bool,
     /// The place that was asked for is not there: it reads from the oldest record on instead.
     fell_back: bool,
+    /// The record that was read last.
+    last: Option<Position>,
+    answered: Option<Instant>,
+    /// What comes next may not be what follows.
+    is_in_doubt: bool,
+    silent: u32,
 }
 
 /// What came.
@@ -32,10 +43,15 @@ pub struct Cursor {
 pub struct Part {
     /// Ascending; may be none, though there are more.
     pub rows: Vec<Row>,
-    /// Milliseconds to the newest record; 0: there is none behind these as of now.
-    pub behind: i64,
-    /// The shard is closed and read to its end.
+    /// Milliseconds to the newest record; `None`: not said.
+    pub behind: Option<i64>,
+    /// There is nothing behind these as of now, as an answer without records has said.
+    pub is_caught_up: bool,
+    /// The shard is closed and read to its end; nothing is behind that, either.
     pub is_end: bool,
+    /// The record that was read before these, where some in between may be gone unseen: an iterator was
+    /// made anew, or time has passed.
+    pub in_doubt: Option<Position>,
 }
 
 impl Cursor {
@@ -49,6 +65,10 @@ impl Cursor {
             next_at: None,
             has_ended: false,
             fell_back: false,
+            last: None,
+            answered: None,
+            is_in_doubt: false,
+            silent: 0,
         }
     }
 
@@ -81,8 +101,10 @@ impl Cursor {
                     sleep(backoff).await;
                     backoff = BACKOFF_MAX.min(backoff * 2);
                 }
-                // Once something was read, what is gone behind it is no beginning any more but a loss.
-                Err(StreamError::Gone(_)) if matches!(self.begin, Begin::At(_)) => {
+                Err(StreamError::Gone(_))
+                    if matches!(self.begin, Begin::At(_))
+                        || (self.last.is_some() && self.begin != Begin::Horizon) =>
+                {
                     self.fell_back = true;
                     self.begin = Begin::Horizon;
                     self.iterator = None;
@@ -100,8 +122,10 @@ impl Cursor {
         if self.has_ended {
             return Ok(Part {
                 rows: Vec::new(),
-                behind: 0,
+                behind: Some(0),
+                is_caught_up: true,
                 is_end: true,
+                in_doubt: None,
             });
         }
         if let Some(at) = self.next_at {
@@ -110,19 +134,47 @@ impl Cursor {
         self.next_at = Some(Instant::now() + PACE);
         let iterator = match &self.iterator {
             Some(iterator) => iterator.clone(),
-            None => self.stream.iterator(&self.shard, &self.begin).await?,
+            None => {
+                self.is_in_doubt |= self.last.is_some();
+                self.stream.iterator(&self.shard, &self.begin).await?
+            }
         };
         let page = self.stream.page(&iterator, max).await?;
-        if let Some(last) = page.rows.last() {
-            self.begin = Begin::After(last.position.clone());
+        Ok(self.part(page))
+    }
+
+    fn part(&mut self, page: Page) -> Part {
+        let now = Instant::now();
+        let answered = self.answered.replace(now);
+        self.is_in_doubt |= answered.is_some_and(|at| now - at > FRESH) && self.last.is_some();
+        let Page {
+            mut rows,
+            next,
+            behind,
+        } = page;
+        self.has_ended = next.is_none();
+        self.iterator = next;
+        self.silent = match rows.is_empty() && behind.is_none() {
+            true => self.silent + 1,
+            false => 0,
+        };
+        let has_none = rows.is_empty() && (behind == Some(0) || self.silent >= SILENT_MAX);
+        // From the oldest record on there may be some that were read before.
+        rows.retain(|row| self.last.as_ref().is_none_or(|last| row.position > *last));
+        let mut in_doubt = None;
+        if let Some(row) = rows.last() {
+            let before = self.last.replace(row.position.clone());
+            in_doubt = before.filter(|_| self.is_in_doubt);
+            self.is_in_doubt = false;
+            self.begin = Begin::After(row.position.clone());
         }
-        self.has_ended = page.next.is_none();
-        self.iterator = page.next;
-        Ok(Part {
-            rows: page.rows,
-            behind: page.behind.unwrap_or(0),
+        Part {
+            rows,
+            behind,
+            is_caught_up: has_none || self.has_ended,
             is_end: self.has_ended,
-        })
+            in_doubt,
+        }
     }
 }
 
@@ -141,7 +193,7 @@ pub async fn first_from(
         if let Some(row) = part.rows.first() {
             return Ok(Some(row.position.clone()));
         }
-        if part.is_end || part.behind == 0 {
+        if part.is_caught_up {
             return Ok(None);
         }
     }
@@ -221,13 +273,53 @@ mod tests {
         fake.fail(gone.clone());
         let mut cursor = Cursor::new(shared(&fake), "s".into(), Begin::Time(1 << 50));
         assert_eq!(cursor.next(1).await, Err(gone));
-        // What was read last is gone by the time that another iterator goes on behind it.
-        let (fake, mut cursor) = five();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_gone_while_it_reads_is_in_doubt_behind_the_last_record() {
+        // The last one is gone by the time that another iterator goes on behind it, whether it says so or
+        // not; or time has passed, in which the old iterator has come to stand elsewhere.
+        for (is_lenient, expires) in [(false, true), (true, true), (true, false)] {
+            let (fake, mut cursor) = five();
+            fake.lenient(is_lenient);
+            let first = cursor.next(2).await.expect("it answers");
+            assert_eq!(first.in_doubt, None);
+            fake.trim(14);
+            match expires {
+                true => fake.fail(StreamError::Expired("five minutes".to_owned())),
+                false => sleep(FRESH * 2).await,
+            }
+            let next = cursor.next(2).await.expect("it answers");
+            assert_eq!(next.in_doubt, Some(number(12)), "{is_lenient} {expires}");
+            assert_eq!(next.rows[0].position, number(14));
+        }
+        // Nothing is, where one page follows another.
+        let (_, mut cursor) = five();
         cursor.next(2).await.expect("it answers");
-        fake.trim(14);
-        fake.fail(StreamError::Expired("five minutes".to_owned()));
-        let error = cursor.next(2).await.expect_err("a loss");
-        assert!(matches!(error, StreamError::Gone(_)), "{error}");
+        let next = cursor.next(2).await.expect("it answers");
+        assert_eq!(next.in_doubt, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_behind_when_an_answer_without_records_says_so() {
+        for said in [None, Some(0)] {
+            let fake = Arc::new(Fake::default());
+            let rows = (11..=17).map(|n| row(n, "k", "v")).collect();
+            fake.shard("s", &[], (10, None), rows);
+            fake.says(said);
+            let mut cursor = Cursor::new(shared(&fake), "s".into(), Begin::Horizon);
+            let (mut count, mut asked) = (0, 0);
+            loop {
+                let part = cursor.next(1_000).await.expect("it answers");
+                count += part.rows.len();
+                asked += u32::from(part.rows.is_empty());
+                if part.is_caught_up {
+                    break;
+                }
+            }
+            assert_eq!(count, 7, "{said:?}");
+            assert_eq!(asked, said.map_or(SILENT_MAX, |_| 1));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -27,6 +27,10 @@ struct Held {
     asked: Vec<Instant>,
     /// Where iterators were asked for.
     begun: Vec<Begin>,
+    /// An iterator behind a record that is gone is given all the same.
+    is_lenient: bool,
+    /// What it says of newer records, where it is not what is so.
+    says: Option<Option<i64>>,
 }
 
 #[derive(Default)]
@@ -89,6 +93,16 @@ impl Fake {
         self.held().empty = answers;
     }
 
+    /// As the service is: a place that is gone is that of the oldest record.
+    pub(crate) fn lenient(&self, is_lenient: bool) {
+        self.held().is_lenient = is_lenient;
+    }
+
+    /// It says so of newer records, with every answer.
+    pub(crate) fn says(&self, behind: Option<i64>) {
+        self.held().says = Some(behind);
+    }
+
     pub(crate) fn asked(&self) -> Vec<Instant> {
         self.held().asked.clone()
     }
@@ -108,14 +122,26 @@ impl Held {
         let gone = || StreamError::Gone(format!("nothing at {begin:?} of {id}"));
         let (_, rows) = shard.ok_or_else(gone)?;
         // As the emulator has it, which is stricter than the service.
-        let place = |position: &Position| rows.iter().position(|row| row.position == *position);
-        let index = match begin {
-            Begin::Horizon => 0,
-            Begin::At(position) => place(position).ok_or_else(gone)?,
-            Begin::After(position) => place(position).ok_or_else(gone)? + 1,
-            Begin::Time(millis) => rows.partition_point(|row| row.arrival < Some(*millis)),
+        let is_there = |position: &Position| {
+            self.is_lenient || rows.iter().any(|row| row.position == *position)
         };
-        Ok(format!("{id} {index}"))
+        let (edge, place) = match begin {
+            Begin::Horizon => ("from", "0".to_owned()),
+            Begin::At(position) | Begin::After(position) if !is_there(position) => {
+                return Err(gone());
+            }
+            Begin::At(position) => ("from", position.to_string()),
+            Begin::After(position) => ("behind", position.to_string()),
+            Begin::Time(millis) => {
+                let first = rows.iter().find(|row| row.arrival >= Some(*millis));
+                let newest = rows.last().map(|row| row.position.to_string());
+                match first {
+                    Some(row) => ("from", row.position.to_string()),
+                    None => ("behind", newest.unwrap_or_else(|| "0".to_owned())),
+                }
+            }
+        };
+        Ok(format!("{id} {edge} {place}"))
     }
 
     fn page(&mut self, iterator: &str, max: u32) -> Result<Page, StreamError> {
@@ -123,10 +149,16 @@ impl Held {
         if let Some(error) = self.errors.pop_front() {
             return Err(error);
         }
-        let (id, index) = iterator.split_once(' ').expect("ours");
-        let index: usize = index.parse().expect("ours");
+        let parts: Vec<&str> = iterator.split(' ').collect();
+        let [id, edge, place] = parts[..] else {
+            panic!("an iterator of ours");
+        };
+        let place = Position::sequence(place, None).expect("ours");
         let shard = self.shards.iter().find(|(shard, _)| *shard.id == *id);
         let (shard, rows) = shard.expect("ours");
+        let index = rows.partition_point(|row| {
+            row.position < place || (edge == "behind" && row.position == place)
+        });
         let newest = rows.last().and_then(|row| row.arrival).unwrap_or(0);
         let count = match self.empty.checked_sub(1) {
             Some(left) => {
@@ -143,11 +175,14 @@ impl Held {
             (Some(row), false) => newest - row.arrival.unwrap_or(0),
             (None, false) => 1,
         };
-        let next = format!("{id} {}", index + rows.len());
+        let next = match rows.last() {
+            Some(row) => format!("{id} behind {}", row.position),
+            None => iterator.to_owned(),
+        };
         Ok(Page {
             next: (!(is_end && shard.last.is_some())).then_some(next),
             rows,
-            behind: Some(behind),
+            behind: self.says.unwrap_or(Some(behind)),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    handler::{Answer, Handler, Rust},
+    handler::{Answer, Failure, Handler, Rust},
     lambda::Function,
     processor::Clock,
     record::Run,
@@ -26,8 +26,12 @@ impl Handler for Books {
     async fn handle(&self, run: Run) -> Answer {
         let value = run.records()[0].value().unwrap_or_default();
         let value = String::from_utf8_lossy(value).into_owned();
+        let is_bad = value.starts_with("bad");
         self.0.lock().expect("sound").push(value);
-        Answer::all(1)
+        match is_bad {
+            true => Answer::failed(Failure::reject("never")),
+            false => Answer::all(1),
+        }
     }
 }
 
@@ -45,21 +49,30 @@ impl Clock for Since {
 
 /// What is run of a parent, whose first record is gone, and of two other shards, one of them its child.
 async fn run(on_gap: OnGap) -> (Summary, Vec<String>) {
-    let mut config = Config::from_toml(CONFIG, Path::new("lanekeeper.toml")).expect("sound");
+    run_with("", on_gap, "a2", 11).await
+}
+
+/// The same with more in the configuration, and with a parent that holds this one, read from there on.
+async fn run_with(more: &str, on_gap: OnGap, value: &str, from: u64) -> (Summary, Vec<String>) {
+    let text = format!("{CONFIG}{more}");
+    let mut config = Config::from_toml(&text, Path::new("lanekeeper.toml")).expect("sound");
     config.sources[0].on_gap = on_gap;
     let fake = Arc::new(Fake::default());
     let shards = [
-        fake.shard("parent", &[], (10, Some(20)), vec![row(12, "a", "a2")]),
+        fake.shard("parent", &[], (10, Some(20)), vec![row(12, "a", value)]),
         fake.shard("other", &[], (10, None), vec![row(11, "b", "b1")]),
         fake.shard("child", &["parent"], (30, None), vec![row(31, "a", "a3")]),
     ];
-    let begins = [Begin::At(number(11)), Begin::Horizon, Begin::Horizon];
+    let begins = [Begin::At(number(from)), Begin::Horizon, Begin::Horizon];
     let works = { shards.iter().zip(begins) }.map(|(shard, begin)| {
         Part::Work(Box::new(Work {
             shard: shard.clone(),
             from: Start {
+                certain: match &begin {
+                    Begin::At(position) => Some(position.clone()),
+                    Begin::Horizon | Begin::After(_) | Begin::Time(_) => None,
+                },
                 begin,
-                is_certain: true,
             },
             until: Until::Now,
             key: None,
@@ -73,6 +86,7 @@ async fn run(on_gap: OnGap) -> (Summary, Vec<String>) {
             source: &config.sources[0],
             stream: shared(&fake),
             shards: shards.to_vec(),
+            others: Vec::new(),
             fans_out: false,
         },
     }];
@@ -120,4 +134,25 @@ async fn where_it_goes_on_behind_the_newest_the_shard_is_left_out_alone() {
     let (summary, ran) = run(OnGap::Latest).await;
     assert_eq!(ran, ["b1", "a3"]);
     assert!(!summary.lost && summary.rows[0].gap.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_in_a_shard_holds_its_children_where_all_behind_it_waits() {
+    for more in [
+        "[order]\nby = \"partition\"\n",
+        "[failure]\nstops = \"partition\"\n",
+    ] {
+        let (summary, ran) = run_with(more, OnGap::Refuse, "bad", 12).await;
+        assert_eq!(ran, ["bad", "b1"], "{more}");
+        assert!(summary.is_open && !summary.lost && summary.failed.is_none());
+        let why = summary.rows[2].left_out.as_deref().expect("left out");
+        assert!(why.contains("`parent`"), "{why}");
+    }
+    // By keys the child's lane stands as well, and others go on.
+    let (summary, ran) = run_with("", OnGap::Refuse, "bad", 12).await;
+    assert_eq!(ran, ["bad", "b1"]);
+    assert_eq!(
+        (summary.rows[2].open, &summary.rows[2].left_out),
+        (1, &None)
+    );
 }
