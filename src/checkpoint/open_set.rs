@@ -346,8 +346,9 @@ mod tests {
             .map(Position::Offset)
             .collect::<OpenSet>();
         assert_eq!(OpenSet::decode(&most.encode()).as_ref(), Ok(&most));
-        let mut over = most;
-        over.0.push(Position::Offset(OpenSet::POSITIONS_MAX));
+        let over = (0..=OpenSet::POSITIONS_MAX)
+            .map(Position::Offset)
+            .collect::<OpenSet>();
         let why = "it holds more positions than a partition does";
         assert_eq!(
             OpenSet::decode(&over.encode()),
