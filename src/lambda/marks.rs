@@ -163,15 +163,9 @@ impl Marked {
         let first = standing.first_commit(&self.invocation);
         let (from, to) = standing.ends();
         let began = async {
-            let one = match &first {
-                Some(first) => self.inner.commit(std::slice::from_ref(first)).await,
-                None => return Ok(()),
-            };
-            match one.into_iter().next() {
-                Some(Ok(_)) => Ok(()),
-                Some(Err(CommitError::Damaged(why))) => Err(StoreError::Damaged(why)),
-                Some(Err(error)) => Err(StoreError::OutOfReach(error.to_string())),
-                None => Err(StoreError::OutOfReach("no answer".to_owned())),
+            match &first {
+                Some(first) => self.write_first(first).await,
+                None => Ok(()),
             }
         };
         let marks = async {
@@ -182,7 +176,26 @@ impl Marked {
         };
         let items = self.inner.lane_items(standing.lanes_at());
         let ((), marks, items) = try_join3(began, marks, items).await?;
-        Ok(standing.claimed(&self.invocation, &marks, items, (self.wall)()))
+        let claimed = standing.claimed(&self.invocation, &marks, items, (self.wall)());
+        if first.is_some()
+            && let Some(mark) = standing.without_heads()
+            && let Some(whole) = standing.first_commit(&self.invocation)
+        {
+            // Where a store keeps a mark may hang on both of its ends, and there is to be one of an invocation.
+            self.inner.unmark(partition, &mark).await?;
+            self.write_first(&whole).await?;
+        }
+        Ok(claimed)
+    }
+
+    async fn write_first(&self, commit: &Commit) -> Result<(), StoreError> {
+        let one = self.inner.commit(std::slice::from_ref(commit)).await;
+        match one.into_iter().next() {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(CommitError::Damaged(why))) => Err(StoreError::Damaged(why)),
+            Some(Err(error)) => Err(StoreError::OutOfReach(error.to_string())),
+            None => Err(StoreError::OutOfReach("no answer".to_owned())),
+        }
     }
 
     /// The chain's next record behind a position, where the chain is longer than the processor knows.
