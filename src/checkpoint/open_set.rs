@@ -306,7 +306,7 @@ mod tests {
             &[0, 127, 128, 1 << 40, u64::MAX - 1, u64::MAX],
         ] {
             let set = set(offsets);
-            assert_eq!(OpenSet::decode(&set.encode()), Ok(set));
+            assert_eq!(OpenSet::decode(set.encode()), Ok(set));
         }
         let sequences: OpenSet = [
             ("9", None),
@@ -337,7 +337,7 @@ mod tests {
     fn neighbours_take_a_few_bytes_together() {
         let set = set(&(1..=300_000).collect::<Vec<_>>());
         assert!(set.encode().len() <= 16);
-        assert_eq!(OpenSet::decode(&set.encode()), Ok(set));
+        assert_eq!(OpenSet::decode(set.encode()), Ok(set));
     }
 
     #[test]
@@ -345,13 +345,13 @@ mod tests {
         let most = (0..OpenSet::POSITIONS_MAX)
             .map(Position::Offset)
             .collect::<OpenSet>();
-        assert_eq!(OpenSet::decode(&most.encode()).as_ref(), Ok(&most));
+        assert_eq!(OpenSet::decode(most.encode()).as_ref(), Ok(&most));
         let over = (0..=OpenSet::POSITIONS_MAX)
             .map(Position::Offset)
             .collect::<OpenSet>();
         let why = "it holds more positions than a partition does";
         assert_eq!(
-            OpenSet::decode(&over.encode()),
+            OpenSet::decode(over.encode()),
             Err(OpenSetError::Damaged { why })
         );
     }
@@ -371,7 +371,7 @@ mod tests {
         let sequence = |digits| Position::sequence(digits, None).expect("sound");
         let sequences: OpenSet = [sequence("49590"), sequence("49612")].into_iter().collect();
         for sound in [set(&[3, 5, 900]).encode(), sequences.encode()] {
-            each_flip_is_noticed(&sound);
+            each_flip_is_noticed(sound);
         }
     }
 
