@@ -148,10 +148,10 @@ impl Ran {
         self.marked.is_any_claimed().await.then_some(open)
     }
 
-    async fn figures(&self, source: &Arc<str>, delivery: &Delivery, open: &Open) -> Figures {
+    async fn figures(&self, delivery: &Delivery, open: &Open) -> Figures {
         let mut figures = Figures::of_nothing(delivery);
         figures.unfinished = open.len() as u64;
-        figures.not_started = self.begun.not_of(source, open);
+        figures.not_started = self.begun.not_of(open);
         let counts = self.vitals.counts.iter();
         counts.for_each(|(_, counts)| figures.count(counts));
         self.marked.figures(&mut figures).await;
@@ -191,7 +191,7 @@ impl Function {
         };
         let ran = self.run(source, &delivery, own).await?;
         let open = ran.unfinished(source, &delivery).await;
-        let figures = ran.figures(source, &delivery, &open).await;
+        let figures = ran.figures(&delivery, &open).await;
         let left = left.saturating_sub(self.clock.now().saturating_sub(began));
         let answer = self.answer(&delivery, &ran, (&open, left)).await;
         Ok(Invoked {
