@@ -150,3 +150,21 @@ async fn a_head_that_is_tried_again_in_vain_has_stood_since_its_first_stop() {
     let now = other.lanes.and_then(|lanes| lanes.stopped_since);
     assert!(now > since, "{now:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn lanes_are_told_as_they_stand_at_the_end() {
+    let world = World::new();
+    world.always("a2", Say::Reject);
+    world.figures(&kinesis(&BATCH)).await;
+    world.always("a2", Say::Done);
+    world.always("c1", Say::After(Duration::from_secs(4)));
+    let slow = async { world.figures(&kinesis(&[(7, "c", "c1")])).await };
+    let mended = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.decide(Verb::Retry).await;
+        world.figures(&kinesis(&BATCH[2..])).await
+    };
+    let (slow, mended) = tokio::join!(slow, mended);
+    assert_eq!(mended.lanes, standing(0, 0, None));
+    assert_eq!((slow.done, slow.lanes), (1, standing(0, 0, None)));
+}
