@@ -316,7 +316,7 @@ mod tests {
         .into_iter()
         .map(|(digits, sub)| Position::sequence(digits, sub).expect("sound"))
         .collect();
-        assert_eq!(OpenSet::decode(&sequences.encode()), Ok(sequences));
+        assert_eq!(OpenSet::decode(sequences.encode()), Ok(sequences));
     }
 
     #[test]
@@ -330,7 +330,7 @@ mod tests {
         let set: OpenSet = numbers.collect();
         let bytes = set.encode();
         assert!(bytes.len() < 1_000 * 18, "{}", bytes.len());
-        assert_eq!(OpenSet::decode(&bytes), Ok(set));
+        assert_eq!(OpenSet::decode(bytes), Ok(set));
     }
 
     #[test]
