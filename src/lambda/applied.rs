@@ -49,7 +49,7 @@ impl Applied {
 pub(super) struct Unapplied {
     pub(super) target: Arc<dyn Target>,
     pub(super) applied: Arc<Applied>,
-    /// Which records were tried in vain.
+    /// Which records were tried.
     pub(super) begun: Arc<Begun>,
     /// The trace of the invocation.
     pub(super) trace: Option<Arc<str>>,

@@ -281,10 +281,13 @@ pub fn decode(payload: &[u8]) -> Result<Event, EventError> {
         (None, Some(topics)) => envelope.of_topics(topics)?,
         (Some(_), Some(_)) => return Err(foreign(text, None)),
         (None, None) => {
-            return match envelope.lanekeeper {
-                Some(request) => Ok(Event::Request(request.to_owned())),
-                None => Err(foreign(text, None)),
-            };
+            if let Some(request) = envelope.lanekeeper {
+                return Ok(Event::Request(request.to_owned()));
+            }
+            match envelope.end_of_window() {
+                Some(delivery) => delivery,
+                None => return Err(foreign(text, None)),
+            }
         }
     };
     Ok(Event::Delivery(delivery))
@@ -316,6 +319,14 @@ impl Envelope<'_> {
             }
             _ => Err(EventError::Empty),
         }
+    }
+
+    /// Of a window and without a list of records: nothing came.
+    fn end_of_window(&self) -> Option<Delivery> {
+        let window = self.window()?;
+        let mut delivery = self.nothing().ok()?;
+        delivery.window = Some(window);
+        Some(delivery)
     }
 
     fn of_topics(&self, topics: Pairs<'_, Vec<kafka::Raw<'_>>>) -> Result<Delivery, EventError> {

@@ -7,7 +7,7 @@ use super::{Delivery, windows::Open};
 use crate::{
     position::Position,
     processor::Counts,
-    record::{PartitionName, Record, Run},
+    record::{Assignment, Record, Run},
     store::{LaneItem, LaneState},
 };
 use serde_json::{Map, Value, json};
@@ -204,27 +204,30 @@ pub(super) fn print(mut line: String) {
     let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Records of which a try began that did not end as done.
+/// Records of which a try began, those that are done included: what a store does not know of is unfinished, and
+/// was started all the same. Only noted here, and sorted once something is unfinished.
 #[derive(Default)]
-pub(super) struct Begun(Mutex<HashSet<(PartitionName, Position)>>);
+pub(super) struct Begun(Mutex<Vec<(Arc<Assignment>, Position)>>);
 
 impl Begun {
-    fn note(&self, record: &Record) {
-        let name = (record.assignment().name.clone(), record.position().clone());
+    fn note(&self, records: &[Record]) {
+        let names = records
+            .iter()
+            .map(|record| (Arc::clone(record.assignment()), record.position().clone()));
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(name);
+        known.extend(names);
     }
 
     /// How many of the records that are unfinished it does not know.
-    pub(super) fn not_of(&self, source: &Arc<str>, open: &Open) -> u64 {
+    pub(super) fn not_of(&self, open: &Open) -> u64 {
+        if open.is_empty() {
+            return 0;
+        }
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let unknown = open.iter().filter(|(of, at)| {
-            let partition = PartitionName {
-                source: Arc::clone(source),
-                partition: Arc::clone(of),
-            };
-            !known.contains(&(partition, at.clone()))
-        });
+        let known: HashSet<(&str, &Position)> = { known.iter() }
+            .map(|(of, at)| (&*of.name.partition, at))
+            .collect();
+        let unknown = open.iter().filter(|(of, at)| !known.contains(&(&**of, at)));
         unknown.count() as u64
     }
 }
@@ -245,10 +248,10 @@ impl UnderWay {
 
     /// It has ended, with so many records done, and the next one tried if `has_failed`.
     pub(super) fn ended(mut self, done: usize, has_failed: bool) {
-        let run = self.run.take();
-        let failed = run.as_ref().and_then(|run| run.records().get(done));
-        if let Some(record) = failed.filter(|_| has_failed) {
-            self.begun.note(record);
+        if let Some(run) = self.run.take() {
+            let tried = done.saturating_add(usize::from(has_failed));
+            let records = run.records();
+            self.begun.note(records.get(..tried).unwrap_or(records));
         }
     }
 }
@@ -256,7 +259,7 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         if let Some(run) = &self.run {
-            self.begun.note(run.first());
+            self.begun.note(std::slice::from_ref(run.first()));
         }
     }
 }

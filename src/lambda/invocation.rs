@@ -119,6 +119,10 @@ pub(super) struct Own {
     pub(super) stops: mpsc::UnboundedReceiver<Stop>,
 }
 
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// How an invocation ended, as it knows it itself.
 pub(super) struct Ran {
     /// `None`: its time was over before.
@@ -148,10 +152,19 @@ impl Ran {
         self.marked.is_any_claimed().await.then_some(open)
     }
 
-    async fn figures(&self, source: &Arc<str>, delivery: &Delivery, open: &Open) -> Figures {
+    /// Of lanes as of `fresh` ago at most, unless the store takes more than `time` to answer.
+    async fn figures(
+        &self,
+        delivery: &Delivery,
+        open: &Open,
+        (fresh, time): (Duration, Duration),
+    ) -> Figures {
+        // A store that does not answer must not keep the mapping from its answer.
+        let look = self.marked.look_at_standing(millis(fresh));
+        let _ = tokio::time::timeout(time, look).await;
         let mut figures = Figures::of_nothing(delivery);
         figures.unfinished = open.len() as u64;
-        figures.not_started = self.begun.not_of(source, open);
+        figures.not_started = self.begun.not_of(open);
         let counts = self.vitals.counts.iter();
         counts.for_each(|(_, counts)| figures.count(counts));
         self.marked.figures(&mut figures).await;
@@ -191,7 +204,13 @@ impl Function {
         };
         let ran = self.run(source, &delivery, own).await?;
         let open = ran.unfinished(source, &delivery).await;
-        let figures = ran.figures(source, &delivery, &open).await;
+        let figures = ran
+            .figures(
+                &delivery,
+                &open,
+                (self.settings.flush_interval, self.margin / 4),
+            )
+            .await;
         let left = left.saturating_sub(self.clock.now().saturating_sub(began));
         let answer = self.answer(&delivery, &ran, (&open, left)).await;
         Ok(Invoked {
@@ -331,7 +350,6 @@ impl Function {
     }
 
     fn invocation(&self, settings: &Settings, left: Duration) -> Invocation {
-        let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         let begun = self.clock.wall_millis();
         let settle = settings.settle.unwrap_or_default();
         // What ends with its process is over.

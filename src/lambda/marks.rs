@@ -42,6 +42,8 @@ pub(super) struct Marked {
     parts: BTreeMap<PartitionName, Mutex<Standing>>,
     /// Records out of chains whose effects are durable.
     applied: Arc<Applied>,
+    /// When lanes were read, by their place, in milliseconds since 1970.
+    read_at: Mutex<BTreeMap<PartitionName, i64>>,
     /// Since when claims fail, in milliseconds since 1970.
     failing_since: Mutex<Option<i64>>,
 }
@@ -61,6 +63,7 @@ impl Marked {
         Self {
             parts: parts.collect(),
             applied: Arc::default(),
+            read_at: Mutex::default(),
             failing_since: Mutex::new(None),
             inner,
             invocation,
@@ -104,6 +107,32 @@ impl Marked {
             }
         }
         false
+    }
+
+    pub(super) async fn note_read(&self, standing: &Standing) {
+        let mut read_at = self.read_at.lock().await;
+        read_at.insert(standing.lanes_at().clone(), (self.wall)());
+    }
+
+    /// Reads lanes once more that are known to stand since longer than `fresh`, in milliseconds: who has released
+    /// them meanwhile may have been another. What cannot be read stays as it is known.
+    pub(super) async fn look_at_standing(&self, fresh: i64) {
+        for part in self.parts.values() {
+            let mut standing = part.lock().await;
+            if !standing.is_claimed() || standing.standstill() == Standstill::default() {
+                continue;
+            }
+            let known = self.read_at.lock().await;
+            let read_at = known.get(standing.lanes_at()).copied();
+            drop(known);
+            if read_at.is_some_and(|at| (self.wall)().saturating_sub(at) < fresh) {
+                continue;
+            }
+            if let Ok(items) = self.inner.lane_items(standing.lanes_at()).await {
+                standing.read(items);
+                self.note_read(&standing).await;
+            }
+        }
     }
 
     /// What is known of records that others have settled, and of lanes that stand.
@@ -163,15 +192,9 @@ impl Marked {
         let first = standing.first_commit(&self.invocation);
         let (from, to) = standing.ends();
         let began = async {
-            let one = match &first {
-                Some(first) => self.inner.commit(std::slice::from_ref(first)).await,
-                None => return Ok(()),
-            };
-            match one.into_iter().next() {
-                Some(Ok(_)) => Ok(()),
-                Some(Err(CommitError::Damaged(why))) => Err(StoreError::Damaged(why)),
-                Some(Err(error)) => Err(StoreError::OutOfReach(error.to_string())),
-                None => Err(StoreError::OutOfReach("no answer".to_owned())),
+            match &first {
+                Some(first) => self.write_first(first).await,
+                None => Ok(()),
             }
         };
         let marks = async {
@@ -182,7 +205,27 @@ impl Marked {
         };
         let items = self.inner.lane_items(standing.lanes_at());
         let ((), marks, items) = try_join3(began, marks, items).await?;
-        Ok(standing.claimed(&self.invocation, &marks, items, (self.wall)()))
+        self.note_read(&standing).await;
+        let claimed = standing.claimed(&self.invocation, &marks, items, (self.wall)());
+        if first.is_some()
+            && let Some(mark) = standing.without_heads()
+            && let Some(whole) = standing.first_commit(&self.invocation)
+        {
+            // Where a store keeps a mark may hang on both of its ends, and there is to be one of an invocation.
+            self.inner.unmark(partition, &mark).await?;
+            self.write_first(&whole).await?;
+        }
+        Ok(claimed)
+    }
+
+    async fn write_first(&self, commit: &Commit) -> Result<(), StoreError> {
+        let one = self.inner.commit(std::slice::from_ref(commit)).await;
+        match one.into_iter().next() {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(CommitError::Damaged(why))) => Err(StoreError::Damaged(why)),
+            Some(Err(error)) => Err(StoreError::OutOfReach(error.to_string())),
+            None => Err(StoreError::OutOfReach("no answer".to_owned())),
+        }
     }
 
     /// The chain's next record behind a position, where the chain is longer than the processor knows.

@@ -144,6 +144,7 @@ impl Sides<'_> {
                 let mut item = wanted.clone();
                 item.rev = self.rev(wanted.rev);
                 self.keep_tails(&mut item);
+                self.keep_since(&mut item);
                 if let Some(decision) = &mut item.decision {
                     decision.lease = Some(self.lease.clone());
                 }
@@ -159,6 +160,7 @@ impl Sides<'_> {
                 if let Some(actual) = self.actual.filter(|actual| actual.head == item.head) {
                     item.record.clone_from(&actual.record);
                 }
+                self.keep_since(&mut item);
                 if let Some(decision) = &mut item.decision {
                     decision.lease = Some(self.lease.clone());
                 }
@@ -168,6 +170,13 @@ impl Sides<'_> {
             Some(LaneState::Stopped | LaneState::Parked | LaneState::Draining) => {
                 Ok(Merged::Nothing)
             }
+        }
+    }
+
+    /// A head that stops once more, after a retry in vain, has stood since it stopped first.
+    fn keep_since(&self, item: &mut LaneItem) {
+        if let Some(actual) = self.actual.filter(|actual| actual.head == item.head) {
+            item.since = item.since.min(actual.since);
         }
     }
 
@@ -211,7 +220,12 @@ impl Sides<'_> {
             count: 0,
             bytes: 0,
             rev: actual.rev.saturating_add(1),
-            since: self.now,
+            // If its head fails again, it has stood all the while.
+            since: if actual.state == LaneState::Stopped {
+                actual.since
+            } else {
+                self.now
+            },
             decision: None,
             ..actual.clone()
         };

@@ -41,9 +41,6 @@ pub(super) struct Released {
     done: u64,
     /// Lanes that stand still: they failed again, or the time was not enough.
     standing: Vec<Left>,
-    /// What came of each partition, of its source.
-    #[serde(skip)]
-    pub(super) figures: Vec<(Arc<str>, Figures)>,
 }
 
 #[derive(Serialize, Debug)]
@@ -53,6 +50,30 @@ struct Left {
     key: String,
     state: &'static str,
     records: u64,
+    /// Its head failed, and is not tried again before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits_until: Option<String>,
+}
+
+impl Left {
+    fn new(partition: &PartitionName, item: &LaneItem, now: i64) -> Self {
+        let decision = item.decision.as_ref();
+        let tried = decision.and_then(|decision| decision.tried.as_ref());
+        let rests = tried.map(|tried| tried.not_before).filter(|at| *at > now);
+        let until = rests.and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
+        Self {
+            source: partition.source.to_string(),
+            partition: partition.partition.to_string(),
+            key: item.lane.to_string(),
+            state: if decision.is_some() {
+                "draining"
+            } else {
+                "parked"
+            },
+            records: item.count,
+            waits_until: until.map(|until| until.to_string()),
+        }
+    }
 }
 
 /// Why nothing was released.
@@ -99,18 +120,19 @@ impl Release {
 }
 
 impl Function {
-    /// Releases lanes and drains them, one partition after the other.
+    /// Releases lanes and drains them, one partition after the other. What came of each goes to `figures`, with its
+    /// source, also where a later one fails.
     pub(super) async fn release(
         &self,
         wanted: &Release,
         left: Duration,
+        figures: &mut Vec<(Arc<str>, Figures)>,
     ) -> Result<Released, ReleaseError> {
         let began = self.clock.now();
         let mut released = Released {
             lanes: 0,
             done: 0,
             standing: Vec::new(),
-            figures: Vec::new(),
         };
         for partition in self.store.partitions().await? {
             let lanes = self.store.lanes(&partition).await?;
@@ -128,7 +150,7 @@ impl Function {
             let invoked = self.drain(&partition, left).await?;
             released.done += invoked.report.map_or(0, |report| report.done);
             let source = Arc::clone(&partition.source);
-            released.figures.push((source, invoked.figures));
+            figures.push((source, invoked.figures));
             self.note_left(&partition, wanted, &mut released).await?;
         }
         Ok(released)
@@ -181,17 +203,12 @@ impl Function {
     ) -> Result<(), StoreError> {
         let lanes = self.store.lanes(partition).await?;
         let standing = lanes.iter().filter(|item| wanted.takes(partition, item));
-        released.standing.extend(standing.map(|item| Left {
-            source: partition.source.to_string(),
-            partition: partition.partition.to_string(),
-            key: item.lane.to_string(),
-            state: if item.decision.is_some() {
-                "draining"
-            } else {
-                "parked"
-            },
-            records: item.count,
-        }));
+        let now = self.clock.wall_millis();
+        let left = standing.map(|item| Left::new(partition, item, now));
+        released.standing.extend(left);
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

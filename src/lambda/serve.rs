@@ -155,17 +155,21 @@ impl Served {
             Event::Request(request) => {
                 let wanted = Request::read(request.get())?;
                 let left = self.left(context.deadline);
-                let released = self.function.release(&wanted, left).await?;
-                for (source, figures) in &released.figures {
-                    self.tell(source, figures, context, false);
+                let mut figures = Vec::new();
+                let released = self.function.release(&wanted, left, &mut figures).await;
+                for (source, figures) in &figures {
+                    self.tell(source, figures, context, released.is_err());
                 }
+                let released = released?;
                 return written(&serde_json::json!({ "lanekeeper": { "release": released } }));
             }
         };
-        if self.config.lambda.parallelization_factor != Some(1) {
-            delivery.refuse_mixed_keys()?;
-        }
         let source = self.source(&delivery)?;
+        if self.config.lambda.parallelization_factor != Some(1) {
+            delivery.refuse_mixed_keys().inspect_err(|_| {
+                self.tell(&source, &Figures::of_nothing(&delivery), context, true);
+            })?;
+        }
         let (left, delivery) = (self.left(context.deadline), Arc::new(delivery));
         let invoked = { &self.function }.invoke(&source, Arc::clone(&delivery), left);
         let invoked = invoked.await.inspect_err(|_| {

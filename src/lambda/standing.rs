@@ -3,6 +3,7 @@
 
 mod claim;
 mod commit;
+mod extent;
 
 use super::{
     figures::Standstill,
@@ -153,17 +154,8 @@ impl Standing {
         }
     }
 
-    /// First and last position of the batch.
-    pub(super) fn ends(&self) -> (Position, Position) {
-        (self.mark.first.clone(), self.mark.last.clone())
-    }
-
     pub(super) fn mark(&self) -> &Mark {
         &self.mark
-    }
-
-    pub(super) fn passed_over(&self) -> &Position {
-        &self.through
     }
 
     pub(super) fn assignment(&self, invocation: &Invocation) -> Assignment {

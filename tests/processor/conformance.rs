@@ -146,6 +146,7 @@ suite! {
     marks:
         a_mark_reads_back_whole_and_needs_no_claim
         marks_are_found_by_what_they_overlap
+        marks_of_few_and_of_many_numbers_are_found
         g6_a_marks_number_decides_whatever_comes_late
         g6_a_mark_and_its_lanes_are_one
         g8_effects_of_a_record_apply_once_whoever_commits_them

@@ -7,7 +7,7 @@ use http_body_util::Full;
 use hyper::{
     Method, Request, Uri,
     body::Bytes,
-    header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT},
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue, USER_AGENT},
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -32,22 +32,20 @@ pub(super) fn build(
     *request.uri_mut() = target.clone();
     let headers = request.headers_mut();
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    let events: Vec<Event<'_>> = if batch {
+        events(run).collect()
+    } else {
+        vec![Event::new(run.first(), run.attempt())]
+    };
     let body = if batch {
         headers.insert(
             CONTENT_TYPE,
             HeaderValue::from_static("application/cloudevents-batch+json"),
         );
-        let events: Vec<Event<'_>> = events(run).collect();
         serde_json::to_vec(&events).map_err(|e| told(&e))?
     } else {
-        let event = Event::new(run.first(), run.attempt());
-        for (name, value) in event.attributes() {
-            let value = HeaderValue::try_from(escaped(&value)).map_err(|e| told(&e))?;
-            headers.insert(HeaderName::from_static(name), value);
-        }
-        if let Some(kind) = &event.datacontenttype {
-            let value = HeaderValue::try_from(kind.as_str()).map_err(|e| told(&e))?;
-            headers.insert(CONTENT_TYPE, value);
+        for event in &events {
+            event.put(headers).map_err(|e| told(&e))?;
         }
         run.first().value().unwrap_or_default().to_vec()
     };
@@ -56,9 +54,11 @@ pub(super) fn build(
         headers.insert("x-amzn-trace-id", trace);
     }
     // A batch has a trace of each of its events.
-    if let Some((Some(parent), state)) = alone.map(trace::context) {
+    if let ([event], Some(_)) = (events.as_slice(), alone) {
+        let state = event.tracestate.as_deref();
         let state = state.map(|state| ("tracestate", state));
-        for (name, value) in [("traceparent", parent)].into_iter().chain(state) {
+        let parent = event.traceparent.map(|parent| ("traceparent", parent));
+        for (name, value) in parent.into_iter().chain(state) {
             let value = HeaderValue::try_from(value).map_err(|e| told(&e))?;
             headers.insert(name, value);
         }
@@ -113,7 +113,7 @@ struct Event<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tracestate: Option<&'a str>,
+    tracestate: Option<String>,
     /// The record's own headers as JSON: `[[name, text | {"base64"}], …]`; attributes are scalars.
     #[serde(skip_serializing_if = "Option::is_none")]
     headers: Option<String>,
@@ -168,6 +168,18 @@ impl<'a> Event<'a> {
         }
     }
 
+    /// Puts all but the data into a request.
+    fn put(&self, headers: &mut HeaderMap) -> Result<(), InvalidHeaderValue> {
+        for (name, value) in self.attributes() {
+            let value = HeaderValue::try_from(escaped(&value))?;
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        if let Some(kind) = &self.datacontenttype {
+            headers.insert(CONTENT_TYPE, HeaderValue::try_from(kind.as_str())?);
+        }
+        Ok(())
+    }
+
     /// As HTTP headers; content type and data are not among them.
     fn attributes(&self) -> Vec<(&'static str, String)> {
         let optional = [
@@ -176,7 +188,7 @@ impl<'a> Event<'a> {
             ("ce-keybase64", self.keybase64.clone()),
             ("ce-headers", self.headers.clone()),
             ("ce-traceparent", self.traceparent.map(str::to_owned)),
-            ("ce-tracestate", self.tracestate.map(str::to_owned)),
+            ("ce-tracestate", self.tracestate.clone()),
         ];
         let mut all = vec![
             ("ce-specversion", self.specversion.to_owned()),

@@ -87,6 +87,7 @@ impl Store for Marked {
             let mut standing = self.part(partition)?.lock().await;
             let items = self.inner.lane_items(standing.lanes_at()).await?;
             standing.read(items);
+            self.note_read(&standing).await;
             Ok(standing.shown(&self.invocation.lease(), (self.wall)()))
         })
     }

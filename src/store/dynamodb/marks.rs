@@ -5,7 +5,7 @@ use super::{
     attributes::{Reader, Wrong, bytes, number, text},
     commit::{Part, unbuilt},
     expression::Expression,
-    schema::{self, EXPIRES_AT, Item, MARK},
+    schema::{self, EXPIRES_AT, Item},
 };
 use crate::{
     checkpoint::OpenSet,
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
-use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::future::{BoxFuture, try_join, try_join_all};
 
 /// The write of a mark: by its number alone, since nobody else writes it.
 pub(super) fn write(commit: &Commit, mark: &Mark) -> Expression {
@@ -75,7 +75,7 @@ impl DynamodbStore {
     pub(super) fn mark_key(&self, partition: &PartitionName, mark: &Mark) -> Item {
         schema::key(
             schema::partition(&self.app, partition),
-            schema::mark(&mark.last, &mark.invocation),
+            schema::mark(&mark.first, &mark.last, &mark.invocation),
         )
     }
 
@@ -143,10 +143,11 @@ impl DynamodbStore {
         last: &Position,
     ) -> Result<Vec<Mark>, StoreError> {
         let pk = schema::partition(&self.app, partition);
-        let from = format!("{MARK}{}", first.padded());
-        let query = Query::between(pk, from, format!("{MARK}{}", schema::LAST));
+        let [narrow, wide] = schema::marks(first, last)
+            .map(|(from, to)| self.query_all(Query::between(pk.clone(), from, to)));
+        let (narrow, wide) = try_join(narrow, wide).await?;
         let mut marks = Vec::new();
-        for item in self.query_all(query).await? {
+        for item in narrow.into_iter().chain(wide) {
             let mark = decode(&item).map_err(|wrong| self.wrong_mark(partition, &item, &wrong))?;
             if mark.overlaps(first, last) {
                 marks.push(mark);

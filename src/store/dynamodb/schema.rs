@@ -7,6 +7,8 @@ use crate::{
 use aws_sdk_dynamodb::types::AttributeValue;
 use std::collections::HashMap;
 
+mod reach;
+
 /// An item, or a part of one.
 pub(super) type Item = HashMap<String, AttributeValue>;
 
@@ -25,6 +27,7 @@ pub(super) const LANE: &str = "lane#";
 pub(super) const SEGMENT: &str = "segment#";
 pub(super) const PART: &str = "part#";
 pub(super) const MARK: &str = "m#";
+pub(super) const WIDE_MARK: &str = "mw#";
 pub(super) const DONE: &str = "done#";
 pub(super) const HISTORY: &str = "history#";
 pub(super) const PARTITION: &str = "partition#";
@@ -59,9 +62,29 @@ pub(super) fn lane(of: &PartitionName, lane: &LaneKey) -> String {
     format!("{LANE}{}", lane.id(&of.partition))
 }
 
-/// Sort key of a mark: a query from a batch's first position on finds all that may overlap it.
-pub(super) fn mark(last: &Position, invocation: &str) -> String {
-    format!("{MARK}{}#{invocation}", last.padded())
+/// Sort key of a mark of a batch from `first` to `last`. [`marks`] has the places where those are that overlap
+/// another batch.
+pub(super) fn mark(first: &Position, last: &Position, invocation: &str) -> String {
+    let padded = last.padded();
+    let is_narrow = padded <= reach::behind(first);
+    let prefix = if is_narrow { MARK } else { WIDE_MARK };
+    format!("{prefix}{padded}#{invocation}")
+}
+
+/// From and to which sort key, both included, the marks are that may overlap a batch.
+///
+/// One that overlaps ends at the batch's first position or behind it. And it begins at the batch's last one or
+/// before it: then, unless it is wide, it ends within its reach. So the many marks that a stream of a table has
+/// of other shards, whose numbers are far away, are not read. Wide ones, of which there are few, are read up to
+/// the last.
+pub(super) fn marks(first: &Position, last: &Position) -> [(String, String); 2] {
+    let padded = first.padded();
+    let narrow = (
+        format!("{MARK}{padded}"),
+        format!("{MARK}{}{LAST}", reach::behind(last)),
+    );
+    let wide = (format!("{WIDE_MARK}{padded}"), format!("{WIDE_MARK}{LAST}"));
+    [narrow, wide]
 }
 
 /// Sort key of what says that a record's effects are durable.
@@ -111,3 +134,6 @@ pub(super) fn sk_of(item: &Item) -> String {
         Some(_) | None => String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -150,6 +150,47 @@ pub(super) async fn marks_are_found_by_what_they_overlap(bench: &dyn Bench) {
     }
 }
 
+pub(super) async fn marks_of_few_and_of_many_numbers_are_found(bench: &dyn Bench) {
+    let store = bench.open_marks("billing");
+    let at = |shard: u32, n: u32| {
+        let digits = format!("{shard}{n:020}");
+        Position::sequence(&digits, Some(3)).expect("sound")
+    };
+    // Those of one shard, and one that has a head of long ago as well.
+    let ends = [
+        ("few", at(205, 7), at(205, 9)),
+        ("many", at(11, 7), at(205, 9)),
+        ("other", at(206, 7), at(206, 9)),
+    ];
+    for (name, first, last) in ends.clone() {
+        let mut one = Invocation::of(&store, name, (0, 0));
+        (one.mark.first, one.mark.last) = (first, last);
+        let commit = one.next(&[]);
+        assert_eq!(one.commit(&commit).await, Ok(DONE));
+        assert_eq!(one.found().await, Some(one.mark.clone()));
+    }
+    for (first, last, expected) in [
+        (at(205, 8), at(205, 30), &["few", "many"][..]),
+        (at(11, 7), at(11, 7), &["many"]),
+        (at(206, 1), at(206, 7), &["other"]),
+        (at(205, 10), at(206, 6), &[]),
+        (at(1, 1), at(300, 1), &["few", "many", "other"]),
+    ] {
+        let found = store.marks(&partition("a/0"), &first, &last).await;
+        let mut found: Vec<String> = { found.expect("marks").into_iter() }
+            .map(|mark| mark.invocation)
+            .collect();
+        found.sort();
+        assert_eq!(found, expected, "{first} to {last}");
+    }
+    for (name, first, last) in ends {
+        let mut one = Invocation::of(&store, name, (0, 0));
+        (one.mark.first, one.mark.last) = (first, last);
+        store.unmark(&one.partition, &one.mark).await.expect("gone");
+        assert_eq!(one.found().await, None, "{name}");
+    }
+}
+
 pub(super) async fn g6_a_marks_number_decides_whatever_comes_late(bench: &dyn Bench) {
     let store = bench.open_marks("billing");
     let mut one = Invocation::of(&store, "one", (1, 9));

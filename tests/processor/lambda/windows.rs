@@ -187,6 +187,30 @@ async fn the_last_invocation_with_records_takes_them_in_before_the_end_or_fails(
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_an_aggregate_the_last_invocation_names_its_failures_as_well() {
+    let world = patient();
+    world.says("a2", &[Say::Later]);
+    let last = windowed(kinesis(&BATCH), &json!({"as": "it came"}), true);
+    let answer = invoke(&world, &last).await;
+    assert_eq!(named(&answer), [sequence(3)]);
+    assert_eq!(state(&answer), json!({"as": "it came"}));
+}
+
+/// No page of AWS says that the list is there where nothing came.
+#[tokio::test(start_paused = true)]
+async fn the_last_invocation_may_have_no_list_at_all() {
+    let (world, ends) = world();
+    for records in [None, Some(Value::Null)] {
+        let mut last = windowed(json!({}), &json!(["a1"]), true);
+        if let Some(records) = records {
+            last["Records"] = records;
+        }
+        assert_eq!(state(&invoke(&world, &last).await), json!(["a1"]));
+    }
+    assert_eq!(ends.lock().expect("sound").len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_end_that_fails_or_takes_too_long_fails_the_invocation() {
     let (world, ends) = world();
     let end = |first: &str| windowed(kinesis(&[]), &json!([first]), true);
@@ -203,17 +227,20 @@ async fn an_end_that_fails_or_takes_too_long_fails_the_invocation() {
 #[tokio::test(start_paused = true)]
 async fn a_state_that_a_mapping_does_not_keep_is_refused_by_name() {
     let (world, _) = world();
-    let long = "x".repeat(1_000_000);
-    let answer = invoke(
-        &world,
-        &windowed(kinesis(&[(1, "a", "a1")]), &json!([long]), false),
-    )
-    .await;
-    let why = failure(&answer);
-    assert!(
-        why.contains("1000009 bytes") && why.contains("TumblingWindowInSeconds"),
-        "{why}"
-    );
+    let with = |bytes: usize| {
+        let long = "x".repeat(bytes - r#"["","a1"]"#.len());
+        windowed(kinesis(&[(1, "a", "a1")]), &json!([long]), false)
+    };
+    let answer = invoke(&world, &with(1_048_576)).await;
+    assert_eq!(state(&answer)[1], "a1");
+    let why = failure(&invoke(&world, &with(1_048_577)).await);
+    for part in [
+        "1048577 bytes",
+        "the shard stands",
+        "TumblingWindowInSeconds",
+    ] {
+        assert!(why.contains(part), "{why}");
+    }
     let event = windowed(kinesis(&[(1, "a", "a1")]), &json!({"other": 1}), false);
     let why = failure(&invoke(&world, &event).await);
     assert!(why.contains("not of the type"), "{why}");

@@ -207,7 +207,11 @@ impl World {
 
     /// Invokes it with a minute to go; gives what it came to.
     pub(super) async fn figures(&self, event: &Value) -> Figures {
-        let invoked = self.try_invoked(&self.function(), event, 60).await;
+        self.figures_of(&self.function(), event).await
+    }
+
+    pub(super) async fn figures_of(&self, function: &Function, event: &Value) -> Figures {
+        let invoked = self.try_invoked(function, event, 60).await;
         invoked.expect("it starts").figures
     }
 

@@ -36,7 +36,7 @@ fn run(records: &[Parts<'_>], timestamp: Option<i64>) -> Run {
     Run::new(batch.finish(None).iter(), 3).expect("records")
 }
 
-async fn built(run: &Run, batch: bool, secret: Option<&Secret>) -> (hyper::HeaderMap, Bytes) {
+async fn built(run: &Run, batch: bool, secret: Option<&Secret>) -> (HeaderMap, Bytes) {
     let target = Uri::from_static("http://127.0.0.1/hook");
     let request = build(run, &target, batch, secret, 1_700_000_000).expect("a request");
     let (head, body) = request.into_parts();
@@ -45,7 +45,7 @@ async fn built(run: &Run, batch: bool, secret: Option<&Secret>) -> (hyper::Heade
     (head.headers, body.to_bytes())
 }
 
-fn header<'a>(headers: &'a hyper::HeaderMap, name: &str) -> Option<&'a str> {
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().expect("text"))
 }
 
@@ -107,14 +107,16 @@ async fn the_payload_says_what_it_is_unless_the_record_does() {
     }
 }
 
+const ROOT: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 #[tokio::test]
 async fn a_record_s_trace_goes_on_in_its_request() {
     let own: Headers<'_> = &[
         ("Traceparent", PARENT.as_bytes()),
-        ("tracestate", b"a=1,b=2"),
-        ("AWSTraceHeader", b"Root=1-own"),
+        ("tracestate", b"a=1, b=2"),
+        ("Tracestate", b"c=3"),
+        ("AWSTraceHeader", ROOT.as_bytes()),
     ];
     let of_message = run(&[(None, Some(b"x"), own)], None);
     let traced = crate::handler::within_trace(Some("Root=1-invoked".into()), async {
@@ -125,10 +127,10 @@ async fn a_record_s_trace_goes_on_in_its_request() {
     let (own, none) = traced.await;
     for (name, value) in [
         ("traceparent", PARENT),
-        ("tracestate", "a=1,b=2"),
+        ("tracestate", "a=1,b=2,c=3"),
         ("ce-traceparent", PARENT),
-        ("ce-tracestate", "a=1,b=2"),
-        ("x-amzn-trace-id", "Root=1-own"),
+        ("ce-tracestate", "a=1,b=2,c=3"),
+        ("x-amzn-trace-id", ROOT),
     ] {
         assert_eq!(header(&own, name), Some(value), "{name}");
     }
@@ -167,11 +169,46 @@ async fn what_is_no_trace_is_not_passed_on_as_one() {
     }
 }
 
+/// A header of that name that is X-Ray's of nothing: the invocation's trace goes on.
+#[tokio::test]
+async fn what_is_no_trace_of_x_ray_does_not_stand_in_for_the_invocation_s() {
+    for broken in [&b"Root=1-own"[..], b"Sampled=1", b"nonsense"] {
+        let own: Headers<'_> = &[("AWSTraceHeader", broken)];
+        let run = run(&[(None, Some(b"x"), own)], None);
+        let traced =
+            crate::handler::within_trace(Some("Root=1-invoked".into()), built(&run, false, None));
+        let (sent, _) = traced.await;
+        assert_eq!(header(&sent, "x-amzn-trace-id"), Some("Root=1-invoked"));
+    }
+}
+
+#[tokio::test]
+async fn a_state_with_a_member_that_is_none_is_not_passed_on() {
+    let many = (0..33)
+        .map(|n| format!("k{n}=v"))
+        .collect::<Vec<_>>()
+        .join(",");
+    for broken in [
+        &b"a"[..],
+        b"a=1,B=2",
+        b"a=1,a=2",
+        b"a=1,b",
+        b"a=\xff",
+        b",",
+        many.as_bytes(),
+    ] {
+        let own: Headers<'_> = &[("traceparent", PARENT.as_bytes()), ("tracestate", broken)];
+        let (sent, _) = built(&run(&[(None, Some(b"x"), own)], None), false, None).await;
+        assert_eq!(header(&sent, "traceparent"), Some(PARENT));
+        assert_eq!(header(&sent, "tracestate"), None, "{broken:?}");
+    }
+}
+
 #[tokio::test]
 async fn each_event_of_a_batch_has_its_own_trace() {
     let own: Headers<'_> = &[
         ("traceparent", PARENT.as_bytes()),
-        ("AWSTraceHeader", b"Root=1-own"),
+        ("AWSTraceHeader", ROOT.as_bytes()),
     ];
     let run = run(&[(None, Some(b"1"), own), (None, Some(b"2"), &[])], None);
     let traced =
