@@ -83,7 +83,9 @@ fn answered(delivery: &Delivery, is_unfinished: &dyn Fn(&Position) -> bool) {
         let id = &item["itemIdentifier"];
         let is_known = match delivery.kind {
             EventKind::Kinesis => entries().any(|e| e.position().number() == id.as_str()),
-            EventKind::DynamodbStreams | EventKind::Sqs | EventKind::SqsFifo => entries().any(|e| e.id() == id.as_str()),
+            EventKind::DynamodbStreams | EventKind::Sqs | EventKind::SqsFifo => {
+                entries().any(|e| e.id() == id.as_str())
+            }
             EventKind::Kafka => entries().any(|e| e.position().offset() == id["offset"].as_u64()),
         };
         assert!(is_known, "{id} did not come");
@@ -209,7 +211,11 @@ impl SentRecord {
         if let Some((name, byte)) = &self.header {
             keys.insert(name.clone(), json!({"N": byte.to_string()}));
         }
-        let number = if self.is_malformed { format!("0{}", self.number()) } else { self.number() };
+        let number = if self.is_malformed {
+            format!("0{}", self.number())
+        } else {
+            self.number()
+        };
         json!({
             "eventSource": "aws:dynamodb",
             "eventSourceARN": "arn:aws:dynamodb:r:1:table/t/stream/2020",
