@@ -87,9 +87,13 @@ impl Processor {
         let claiming = self.claiming.get(&partition);
         let siblings = claiming.and_then(|claiming| claiming.siblings.clone());
         let looks = Arc::clone(&self.newcomer_looks);
+        // An invocation has no time to lose; a worker's claims leave others of the same turn their turn.
+        let is_at_once = self.settings.starts_until.is_some() && wait.is_zero();
         self.calls.push(
             async move {
-                super::pause(wait).await;
+                if !is_at_once {
+                    tokio::time::sleep(wait).await;
+                }
                 let asked = clock.now();
                 if let Some(siblings) = siblings {
                     let found =
