@@ -87,7 +87,8 @@ impl Processor {
         let claiming = self.claiming.get(&partition);
         let siblings = claiming.and_then(|claiming| claiming.siblings.clone());
         let looks = Arc::clone(&self.newcomer_looks);
-        // An invocation has no time to lose; a worker's claims leave others of the same turn their turn.
+        // An invocation has no millisecond to lose to a timer. A worker's claim takes it: without it, a partition
+        // that was added to a topic while a lane stood was not named by `status`.
         let is_at_once = self.settings.starts_until.is_some() && wait.is_zero();
         self.calls.push(
             async move {
