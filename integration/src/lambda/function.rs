@@ -98,6 +98,8 @@ struct State {
     running: usize,
     /// So many of the next invocations are refused.
     throttles: usize,
+    /// So many of the next environments are killed while they start.
+    kills: usize,
     /// So many of the next answers do not arrive.
     losses: usize,
     uses: u64,
@@ -235,6 +237,11 @@ impl Function {
         self.pool.state().throttles += invocations;
     }
 
+    /// Kills so many of the next environments while they start.
+    pub fn kill_next_starts(&self, environments: usize) {
+        self.pool.state().kills += environments;
+    }
+
     /// Loses so many of the next answers: the function has done its work and nobody knows.
     pub fn lose_next(&self, answers: usize) {
         self.pool.state().losses += answers;
@@ -334,6 +341,10 @@ impl Function {
             arn: self.arn(),
         };
         let environment = Environment::start(&house, &plan)?;
+        if state.kills > 0 {
+            state.kills -= 1;
+            environment.kill();
+        }
         state.slots.push(Slot {
             environment: environment.clone(),
             is_taken: true,
