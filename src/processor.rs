@@ -149,7 +149,7 @@ pub struct Processor {
     claims_out: BTreeSet<PartitionName>,
     /// Of them, those that the source took back meanwhile, and waits to let go.
     taken_back: HashMap<PartitionName, oneshot::Sender<()>>,
-    newcomer_looks: newcomers::Looks,
+    newcomer_looks: Arc<newcomers::Looks>,
     partitions: BTreeMap<PartitionId, Owned>,
     names: HashMap<PartitionName, PartitionId>,
     /// Given up; for the report.
@@ -208,7 +208,7 @@ impl Processor {
             claiming: BTreeMap::new(),
             claims_out: BTreeSet::new(),
             taken_back: HashMap::new(),
-            newcomer_looks: newcomers::Looks::default(),
+            newcomer_looks: Arc::default(),
             partitions: BTreeMap::new(),
             names: HashMap::new(),
             gone: Vec::new(),

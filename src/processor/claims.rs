@@ -1,6 +1,6 @@
 //! Claims: a partition is taken up where its checkpoint ends, with the lanes that stand.
 
-use super::{Processor, StoreFact, log, newcomers, owned::Owned};
+use super::{Processor, StoreFact, log, owned::Owned};
 use crate::{
     checkpoint::Checkpoint,
     history::Event as Noted,
@@ -87,18 +87,12 @@ impl Processor {
         let claiming = self.claiming.get(&partition);
         let siblings = claiming.and_then(|claiming| claiming.siblings.clone());
         let looks = Arc::clone(&self.newcomer_looks);
-        // An invocation has no millisecond to lose to a timer. A worker's claim takes it: without it, a partition
-        // that was added to a topic while a lane stood was not named by `status`.
-        let is_at_once = self.settings.starts_until.is_some() && wait.is_zero();
         self.calls.push(
             async move {
-                if !is_at_once {
-                    tokio::time::sleep(wait).await;
-                }
+                super::pause(wait).await;
                 let asked = clock.now();
                 if let Some(siblings) = siblings {
-                    let found =
-                        newcomers::standing(&*store, &looks, asked, &partition, &siblings).await;
+                    let found = looks.standing(&*store, &partition, &siblings).await;
                     if let Some(fact) = StoreFact::of_look(&partition, asked, found) {
                         return fact;
                     }

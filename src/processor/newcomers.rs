@@ -7,7 +7,14 @@ use crate::{
     record::PartitionName,
     store::{LaneState, Store, StoreError},
 };
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::sync::Mutex;
 
 /// How often the lanes are looked at again.
@@ -20,36 +27,51 @@ pub(super) struct Standing {
     lanes: usize,
 }
 
-/// Whose lanes stand, by what the names of a topic's partitions begin with, and when that was looked for.
-/// At a first start all partitions of a topic ask at once.
-pub(super) type Looks = Arc<Mutex<HashMap<(Arc<str>, Arc<str>), (Duration, Option<Standing>)>>>;
+/// A topic: a source, and what the names of the topic's partitions begin with.
+type Topic = (Arc<str>, Arc<str>);
 
-/// How long a look serves.
-const LOOK_SERVES: Duration = Duration::from_secs(1);
+/// What the last look at each topic's lanes found. At a first start all partitions of a topic ask at once:
+/// those that wait while one looks share the next look.
+#[derive(Default)]
+pub(super) struct Looks {
+    /// How many looks have begun.
+    begun: AtomicU64,
+    found: Mutex<HashMap<Topic, Found>>,
+}
 
-/// Which partition's lanes a partition waits for, that nobody ever claimed; `siblings` is what the names
-/// of those begin with whose keys may have moved to it.
-pub(super) async fn standing(
-    store: &dyn Store,
-    looks: &Looks,
-    now: Duration,
-    partition: &PartitionName,
-    siblings: &Arc<str>,
-) -> Result<Option<Standing>, StoreError> {
-    if store.ownership(partition).await?.is_some() {
-        return Ok(None);
+struct Found {
+    look: u64,
+    standing: Option<Standing>,
+}
+
+impl Looks {
+    /// Which partition's lanes a partition waits for, that nobody ever claimed; `siblings` is what the names
+    /// of those begin with whose keys may have moved to it. What was found before this was asked is no
+    /// answer: a lane may have stopped since.
+    pub(super) async fn standing(
+        &self,
+        store: &dyn Store,
+        partition: &PartitionName,
+        siblings: &Arc<str>,
+    ) -> Result<Option<Standing>, StoreError> {
+        if store.ownership(partition).await?.is_some() {
+            return Ok(None);
+        }
+        let before = self.begun.load(Ordering::Relaxed);
+        // Held while it is looked: the others wait for the answer.
+        let mut found = self.found.lock().await;
+        let topic = (Arc::clone(&partition.source), Arc::clone(siblings));
+        if let Some(found) = found.get(&topic)
+            && found.look > before
+        {
+            return Ok(found.standing.clone());
+        }
+        let look = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
+        let standing = self::look(store, &partition.source, siblings).await?;
+        let kept = standing.clone();
+        found.insert(topic, Found { look, standing });
+        Ok(kept)
     }
-    // Held while it is looked: the others wait for the answer.
-    let mut looks = looks.lock().await;
-    let topic = (Arc::clone(&partition.source), Arc::clone(siblings));
-    if let Some((at, found)) = looks.get(&topic)
-        && now < *at + LOOK_SERVES
-    {
-        return Ok(found.clone());
-    }
-    let found = look(store, &partition.source, siblings).await?;
-    looks.insert(topic, (now, found.clone()));
-    Ok(found)
 }
 
 async fn look(

@@ -16,7 +16,13 @@ use lanekeeper::{
     },
 };
 use partitions::{FailureRules, Stops, Then};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -229,6 +235,48 @@ async fn g1_a_new_partition_waits_until_no_lane_of_its_topic_stands() {
         .expect("claimed");
     assert!(start.is_some());
     assert_eq!(stage.owner(&name(1)), Some(stage.worker));
+}
+
+#[tokio::test(start_paused = true)]
+async fn g1_a_new_partition_heeds_a_lane_that_stopped_right_after_another_was_let_begin() {
+    let memory = Memory::new("group");
+    let store: Arc<dyn Store> = Arc::new(memory.clone());
+    let mut owner = Owner::of(&store, &name(0)).await;
+    let stage = Stage::new(memory, |_: &Call<'_>| Weather::default()).await;
+    let first = stage.assign(&name(1)).await;
+    let first = timeout(SOON, first).await.expect("soon").expect("claimed");
+    assert!(first.is_some(), "no lane stands yet");
+    let stopped = item("a", LaneState::Stopped, 4, None);
+    owner.change(3, change("a", None, Some(stopped))).await;
+    let second = stage.assign(&name(2)).await;
+    let early = timeout(30 * SOON, second).await;
+    assert!(early.is_err(), "it began while a lane stood stopped");
+    assert_eq!(stage.owner(&name(2)), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_partitions_that_come_together_share_two_looks_at_their_topics_lanes() {
+    let looks = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&looks);
+    let slow = move |call: &Call<'_>| {
+        let is_look = matches!(call, Call::Look);
+        counted.fetch_add(usize::from(is_look), Ordering::Relaxed);
+        Weather {
+            during: Duration::from_millis(u64::from(is_look)),
+            ..Weather::default()
+        }
+    };
+    let stage = Stage::new(Memory::new("group"), slow).await;
+    let mut claims = Vec::new();
+    for n in 0..40 {
+        claims.push(stage.assign(&name(n)).await);
+    }
+    for claim in claims {
+        let start = timeout(SOON, claim).await.expect("soon").expect("claimed");
+        assert!(start.is_some());
+    }
+    let looks = looks.load(Ordering::Relaxed);
+    assert!((1..=2).contains(&looks), "{looks} looks");
 }
 
 #[tokio::test(start_paused = true)]
