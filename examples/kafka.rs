@@ -10,13 +10,14 @@
 //! topics = ["payments"]
 //! [failure]
 //! then = "park"
-//! $ cargo run --release --features kafka --example kafka
+//! $ cargo run --release --features kafka --example kafka -- run
 //! ```
 //!
-//! SIGTERM or Ctrl-C drains; `lanekeeper status` and `lanes` work as with any worker.
+//! SIGTERM or Ctrl-C drains. The program has the command line in it: `recover` and `replay` call the same
+//! handler, and `status`, `lanes` and the others work as with any worker.
 
-use lanekeeper::{Config, Done, Effect, Failure, Record, config::Layers, each_with};
-use std::{error::Error, sync::Arc, time::Duration};
+use lanekeeper::{Done, Effect, Failure, Program, Record, each_with};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 /// Stands for whatever the payments go to.
 struct Bank;
@@ -39,12 +40,7 @@ fn payment(record: &Record) -> Option<(&str, i64)> {
     Some((account, cents.parse().ok()?))
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .init();
-    let config = Config::load(&Layers::of_process(None, Vec::new()))?;
+fn main() -> ExitCode {
     let handler = each_with(Bank, async |bank: Arc<Bank>, record: Record| {
         // No try will ever succeed: its lane is parked, all others go on.
         let (account, cents) = payment(&record).ok_or_else(|| Failure::reject("no payment"))?;
@@ -53,7 +49,5 @@ async fn main() -> Result<(), Box<dyn Error>> {
         // Written together with the checkpoint: it counts exactly once.
         Ok(Done::with(vec![Effect::add("totals", account, cents)]))
     });
-    let report = lanekeeper::run(&config, handler).await?;
-    tracing::info!(done = report.done, "drained");
-    Ok(())
+    Program::new(handler).main()
 }

@@ -4,11 +4,16 @@
 //! $ cargo build --profile lambda --example lambda_kinesis --no-default-features --features lambda,dynamodb
 //! ```
 //!
-//! `deploy/sam/kinesis.yaml` deploys it, and docs/kinesis-lambda.md shows how, step by step.
+//! `deploy/sam/kinesis.yaml` deploys it, and docs/kinesis-lambda.md shows how, step by step. With the command
+//! line in it, it is what runs that which the deployment has left open, by the same handler:
+//!
+//! ```console
+//! $ cargo run --release --example lambda_kinesis --features lambda,dynamodb,kinesis -- recover
+//! ```
 
-use lanekeeper::{Config, Done, Effect, Failure, Record, config::Layers, each};
+use lanekeeper::{Done, Effect, Failure, Program, Record, each};
 use serde::Deserialize;
-use std::{error::Error, io};
+use std::process::ExitCode;
 
 #[derive(Deserialize)]
 struct Order {
@@ -29,11 +34,6 @@ async fn bill(record: Record) -> Result<Done, Failure> {
     Ok(Done::with(vec![total]))
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let lines = tracing_subscriber::fmt().json();
-    lines.with_writer(io::stderr).init();
-    let config = Config::load(&Layers::of_process(None, Vec::new()))?;
-    lanekeeper::lambda::run(&config, each(bill)).await?;
-    Ok(())
+fn main() -> ExitCode {
+    Program::new(each(bill)).main()
 }

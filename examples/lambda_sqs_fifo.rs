@@ -6,8 +6,8 @@
 //!
 //! `deploy/sam/sqs-fifo.yaml` deploys it, as docs/kinesis-lambda.md shows for a stream.
 
-use lanekeeper::{Config, Done, Effect, Failure, Record, config::Layers, each_with};
-use std::{error::Error, io, sync::Arc, time::Duration};
+use lanekeeper::{Done, Effect, Failure, Program, Record, each_with};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 /// Stands for whatever the payments go to.
 struct Bank;
@@ -37,11 +37,6 @@ async fn pay(bank: Arc<Bank>, record: Record) -> Result<Done, Failure> {
     Ok(Done::with(vec![Effect::add("totals", &account, cents)]))
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let lines = tracing_subscriber::fmt().json();
-    lines.with_writer(io::stderr).init();
-    let config = Config::load(&Layers::of_process(None, Vec::new()))?;
-    lanekeeper::lambda::run(&config, each_with(Bank, pay)).await?;
-    Ok(())
+fn main() -> ExitCode {
+    Program::new(each_with(Bank, pay)).main()
 }

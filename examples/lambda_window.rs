@@ -8,16 +8,12 @@
 )]
 
 use lanekeeper::{
-    Config, Done, Failure, Record,
-    config::Layers,
-    each,
-    lambda::{Entry, Window, aggregate, run_windowed},
+    Done, Failure, Program, Record, each,
+    lambda::{Entry, Window, aggregate},
 };
-use std::{collections::BTreeMap, error::Error};
+use std::{collections::BTreeMap, process::ExitCode};
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let config = Config::load(&Layers::of_process(None, Vec::new()))?;
+fn main() -> ExitCode {
     // What is to be done of each record by itself; here that is to be readable.
     let handler = each(async |record: Record| {
         match std::str::from_utf8(record.value().unwrap_or_default()) {
@@ -36,6 +32,5 @@ async fn main() -> Result<(), Box<dyn Error>> {
             Ok(())
         },
     );
-    run_windowed(&config, handler, per_key).await?;
-    Ok(())
+    Program::new(handler).windowed(per_key).main()
 }

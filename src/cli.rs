@@ -1,6 +1,9 @@
 //! The command line: arguments are parsed here, validated and acted on in one module a command.
 
-use crate::config::{Config, Layers};
+use crate::{
+    config::{Config, Layers},
+    program::Program,
+};
 use clap::{Args, Parser, Subcommand};
 use exit::{CommandError, Exit};
 use std::{future::Future, path::PathBuf, process::ExitCode};
@@ -61,6 +64,9 @@ pub(crate) struct Common {
     /// Set a key of the configuration, such as failure.attempts=3; may be repeated.
     #[arg(long, value_name = "KEY=VALUE", global = true, display_order = 901)]
     set: Vec<String>,
+    /// Whose command line this is, if it is not that of `lanekeeper`.
+    #[arg(skip)]
+    program: Option<Program>,
 }
 
 impl Common {
@@ -70,6 +76,11 @@ impl Common {
 
     fn config(&self) -> Result<Config, CommandError> {
         Ok(Config::load(&self.layers())?)
+    }
+
+    /// Who has the handler, if the configuration does not name it.
+    fn program(&self) -> Option<&Program> {
+        self.program.as_ref()
     }
 }
 
@@ -122,11 +133,17 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    with(None)
+}
+
+/// The same, of a program with a handler of its own.
+pub(crate) fn with(program: Option<Program>) -> ExitCode {
     #[cfg(feature = "lambda")]
     if std::env::args_os().len() == 1 && std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some() {
-        return crate::lambda::bootstrap();
+        return crate::lambda::serve_here(program.as_ref());
     }
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
+    arguments.common.program = program;
     match dispatch(arguments) {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -150,7 +167,9 @@ fn dispatch(arguments: Arguments) -> Result<Exit, CommandError> {
         Command::Audit(arguments) => return audit::run(&arguments),
         Command::Lint(arguments) => return lint::run(common, &arguments),
         #[cfg(feature = "lambda")]
-        Command::Lambda => crate::lambda::serve_configured(&common.config()?)?,
+        Command::Lambda => {
+            crate::lambda::serve_configured(&common.config()?, common.program())?;
+        }
         #[cfg(not(feature = "lambda"))]
         Command::Lambda => {
             return Err(CommandError::Usage(

@@ -48,12 +48,14 @@ mod windows;
 
 pub use answer::{Answer, Failures};
 pub use bootstrap::bootstrap;
+pub(crate) use bootstrap::serve_here;
 #[cfg(feature = "cli")]
 pub(crate) use bootstrap::{BootstrapError, serve_configured};
 pub use delivery::{Batches, Delivered, Delivery, Entry, Handed, NotUnpacked, Unpacked, Window};
 pub use event::{Event, EventError, EventKind, Place, decode};
 pub use figures::{Figures, Standstill};
 pub use invocation::{Function, InvocationError, Invoked};
+pub(crate) use serve::serve_with;
 pub use serve::{ServeError, run, run_windowed, serve};
 #[cfg(all(feature = "cli", feature = "kinesis"))]
 pub(crate) use serve::{function, store as mark_store, store_apart};

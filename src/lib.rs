@@ -22,6 +22,8 @@ pub mod lint;
 pub mod metrics;
 pub mod position;
 pub mod processor;
+#[cfg(any(feature = "cli", feature = "lambda"))]
+mod program;
 pub mod record;
 #[cfg(any(feature = "local", feature = "lambda"))]
 pub mod run;
@@ -34,6 +36,8 @@ pub use config::{Config, ConfigErrors, SourceConfig};
 pub use effect::{Condition, Effect};
 pub use handler::{Answer, Done, Failure, Handler, each, each_with};
 pub use position::Position;
+#[cfg(any(feature = "cli", feature = "lambda"))]
+pub use program::Program;
 pub use record::{Record, Run};
 #[cfg(feature = "local")]
 pub use run::{RunError, RunOptions, run, run_until};

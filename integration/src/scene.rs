@@ -128,11 +128,24 @@ impl Scene {
         args: &[&str],
         environment: &[(&'static str, String)],
     ) -> io::Result<Running> {
+        self.start_as(binary()?, args, environment)
+    }
+
+    /// The same of another program, which has the command line of `lanekeeper` in it, and its own handler.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_as(
+        &self,
+        program: &Path,
+        args: &[&str],
+        environment: &[(&'static str, String)],
+    ) -> io::Result<Running> {
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
         let output = self.path(&format!("output.{number}"));
         let errors = self.path(&format!("errors.{number}"));
         let child = self
-            .command()?
+            .command_of(program)
             .args(args)
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
@@ -151,7 +164,11 @@ impl Scene {
     /// # Errors
     /// When it cannot be built.
     pub fn command(&self) -> io::Result<Command> {
-        let mut command = Command::new(binary()?);
+        Ok(self.command_of(binary()?))
+    }
+
+    fn command_of(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         for (name, _) in env::vars_os() {
             if name.to_string_lossy().starts_with("LANEKEEPER_") {
                 command.env_remove(name);
@@ -159,7 +176,7 @@ impl Scene {
         }
         let environment = self.environment.iter().map(|(name, value)| (name, value));
         command.envs(environment).current_dir(self.folder.path());
-        Ok(command)
+        command
     }
 
     /// Runs `lanekeeper` with these arguments to its end.

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     config::{Config, HandlerKind, SourceConfig, SourceKind, StoreKind, duration_text, size_text},
+    program::Program,
     run::{RunError, open_store, target},
     source::local::lock::Lock,
     sqlite::Access,
@@ -64,7 +65,7 @@ pub(crate) fn run(common: &Common, arguments: &CheckArguments) -> Result<Exit, C
                 |path| format!("`{}`", path.display()),
             );
             findings.ok("configuration", file);
-            findings.look(&config);
+            findings.look(&config, common.program());
         }
         Err(errors) => {
             for error in errors.0 {
@@ -99,7 +100,7 @@ impl Findings {
         self.add(what, State::Wrong, message, exit);
     }
 
-    fn look(&mut self, config: &Config) {
+    fn look(&mut self, config: &Config, program: Option<&Program>) {
         self.ok(
             "cap",
             format!(
@@ -116,7 +117,7 @@ impl Findings {
                 size_text(config.memory)
             ),
         );
-        self.handler(config);
+        self.handler(config, program);
         let readable = self.store(config);
         for source in &config.sources {
             self.source(config, source, readable);
@@ -126,8 +127,13 @@ impl Findings {
         self.locks(config);
     }
 
-    fn handler(&mut self, config: &Config) {
-        let target = block_on(async { Ok(target(config).await) });
+    fn handler(&mut self, config: &Config, program: Option<&Program>) {
+        let target = block_on(async {
+            Ok(match program {
+                Some(program) => program.target(config).await,
+                None => target(config).await,
+            })
+        });
         match (target, &config.handler.kind) {
             (Err(error), _) => self.wrong("handler", error.to_string(), error.exit()),
             (Ok(Err(error)), _) => {
@@ -143,7 +149,7 @@ impl Findings {
                     "the host of `handler.url` accepts connections".to_owned(),
                 );
             }
-            (Ok(Ok(_)), None) => {}
+            (Ok(Ok(_)), None) => self.ok("handler", "this program's own, in Rust".to_owned()),
         }
     }
 

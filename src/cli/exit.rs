@@ -100,6 +100,9 @@ impl From<crate::lambda::BootstrapError> for CommandError {
         match error {
             BootstrapError::Serve(ServeError::Config(errors)) => Self::Config(errors),
             BootstrapError::Serve(ServeError::Unfit(what)) => Self::Usage(what),
+            BootstrapError::Serve(error @ ServeError::Elsewhere(_)) => {
+                Self::Usage(error.to_string())
+            }
             BootstrapError::Serve(error @ ServeError::Runtime(_)) => {
                 Self::OutOfReach(error.to_string())
             }
@@ -172,7 +175,8 @@ fn of_run(error: &RunError) -> Exit {
 /// What the configuration says wrongly about a handler; else it is not where it says.
 pub(crate) fn of_target(error: &TargetError) -> Exit {
     match error {
-        TargetError::Missing | TargetError::NotBuilt(_) => Exit::Usage,
+        TargetError::Missing | TargetError::Two | TargetError::NotBuilt(_) => Exit::Usage,
+        TargetError::Start(_) => Exit::OutOfReach,
         #[cfg(feature = "exec")]
         TargetError::Exec(error) => match error {
             ProbeError::Empty => Exit::Usage,

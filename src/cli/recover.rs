@@ -17,6 +17,7 @@ use super::{
 use crate::{
     config::Config,
     processor::{Outcome, Report},
+    program::Program,
     record::PartitionName,
     run::{RunOptions, Selection, Worker, open_store},
     sqlite::Access,
@@ -135,7 +136,7 @@ pub(crate) fn run(common: &Common, arguments: &RecoverArguments) -> Result<Exit,
                 "`--take-over`: nobody owns a stream, and there is nothing to take over".to_owned(),
             ));
         }
-        return stream::run(&config, arguments, &reporting);
+        return stream::run(&config, common.program(), arguments, &reporting);
     }
     if arguments.from.is_some() || arguments.from_failure.is_some() {
         return Err(CommandError::Usage(
@@ -148,7 +149,7 @@ pub(crate) fn run(common: &Common, arguments: &RecoverArguments) -> Result<Exit,
         recover: Some(selection),
         ..RunOptions::default()
     };
-    let (end, found) = session::within(work(&config, &options))?;
+    let (end, found) = session::within(work(&config, common.program(), &options))?;
     let (report, outcome) = end;
     let exit = exit::of_outcome(&outcome, true, &report);
     tell(&report, &outcome, Advice::Lanes(config.order.by));
@@ -169,9 +170,10 @@ pub(crate) fn run(common: &Common, arguments: &RecoverArguments) -> Result<Exit,
 
 async fn work(
     config: &Config,
+    program: Option<&Program>,
     options: &RunOptions,
 ) -> Result<((Report, Outcome), Vec<Recovered>), CommandError> {
-    let session = Session::new(config, |target, _| target).await?;
+    let session = Session::new(program, config, |target, _| target).await?;
     #[cfg(feature = "kafka")]
     if let Some(selection) = &options.recover {
         let else_do = "they do what a recovery does, and go on";

@@ -16,6 +16,7 @@ use crate::{
     config::Config,
     handler::Target,
     processor::{Outcome, Report, Stop},
+    program::Program,
     run::{Locks, Replay, RunError, Selection, Span, Worker, open_store},
     sqlite::Access,
 };
@@ -138,7 +139,7 @@ pub(crate) fn run(common: &Common, arguments: &ReplayArguments) -> Result<Exit, 
     };
     #[cfg(feature = "kinesis")]
     if super::stream::are_meant(&config, &arguments.selection())? {
-        return stream::run(&config, arguments, from);
+        return stream::run(&config, common.program(), arguments, from);
     }
     let spans = super::block_on(spans(&config, arguments, from))?;
     let key = arguments.key.as_deref().map(str::as_bytes);
@@ -148,7 +149,14 @@ pub(crate) fn run(common: &Common, arguments: &ReplayArguments) -> Result<Exit, 
     }
     let reporting = Reporting::new(arguments.report.as_deref())?;
     let refused = Arc::new(OnceLock::new());
-    let work = work(&config, arguments, from, spans, Arc::clone(&refused));
+    let plan = (from, spans);
+    let work = work(
+        &config,
+        common.program(),
+        arguments,
+        plan,
+        Arc::clone(&refused),
+    );
     let Some((report, outcome)) = session::within(work)? else {
         output::note("nothing to replay: no record lies in that range");
         return Ok(Exit::Fine);
@@ -215,9 +223,9 @@ fn not_finished(arguments: &ReplayArguments) {
 
 async fn work(
     config: &Config,
+    program: Option<&Program>,
     arguments: &ReplayArguments,
-    from: &When,
-    spans: Vec<Span>,
+    (from, spans): (&When, Vec<Span>),
     refused: Arc<OnceLock<String>>,
 ) -> Result<Option<(Report, Outcome)>, CommandError> {
     let again = arguments.applies();
@@ -226,7 +234,7 @@ async fn work(
         Some(Effects::Suppress) => Arc::new(Without::new(inner, None, refused)) as _,
         None => Arc::new(Without::new(inner, Some(stop), refused)) as _,
     };
-    let session = Session::new(config, wrap).await?;
+    let session = Session::new(program, config, wrap).await?;
     #[cfg(feature = "kafka")]
     if !arguments.alongside {
         let else_do = "or replay beside it with `--alongside`, in no order to what it does";

@@ -54,7 +54,7 @@ pub(crate) fn run(common: &Common, arguments: &RunArguments) -> Result<Exit, Com
         recover: None,
     };
     let (report, outcome) = session::within(async {
-        let session = Session::new(&config, |target, _| target).await?;
+        let session = Session::new(common.program(), &config, |target, _| target).await?;
         let worker = Worker::open(&config, session.target(), &options)?;
         Ok(session.drive(&config, worker, Shows::Standing).await)
     })?;

@@ -317,7 +317,9 @@ pub(crate) fn unfit(error: ServeError) -> CommandError {
     match error {
         ServeError::Config(errors) => CommandError::Config(errors),
         ServeError::Unfit(what) => CommandError::Usage(what),
-        error @ ServeError::Runtime(_) => CommandError::OutOfReach(error.to_string()),
+        error @ (ServeError::Elsewhere(_) | ServeError::Runtime(_)) => {
+            CommandError::OutOfReach(error.to_string())
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! The program of a function without Rust of its own: the handler that the configuration names.
 
-use super::{ServeError, serve};
+use super::{ServeError, serve_with};
 use crate::{
     config::{Config, Layers},
+    program::Program,
     run::{TargetError, unseen},
 };
 use std::{env, io, process::ExitCode};
@@ -30,11 +31,16 @@ pub(crate) enum BootstrapError {
 /// `lanekeeper.toml` beside the program, and variables); logs JSON lines to stderr. On one thread: a
 /// function has a processor or a part of one.
 pub fn bootstrap() -> ExitCode {
+    serve_here(None)
+}
+
+/// The same of a program that may have a handler of its own.
+pub(crate) fn serve_here(program: Option<&Program>) -> ExitCode {
     log();
     match Config::load(&Layers::of_process(None, Vec::new()))
         .map_err(ServeError::from)
         .map_err(BootstrapError::from)
-        .and_then(|config| serve_configured(&config))
+        .and_then(|config| serve_configured(&config, program))
     {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -45,14 +51,21 @@ pub fn bootstrap() -> ExitCode {
 }
 
 /// The same of a configuration that was read.
-pub(crate) fn serve_configured(config: &Config) -> Result<(), BootstrapError> {
+pub(crate) fn serve_configured(
+    config: &Config,
+    program: Option<&Program>,
+) -> Result<(), BootstrapError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(BootstrapError::Runtime)?;
-    let target = unseen(config)?;
-    runtime.block_on(serve(config, target))?;
-    Ok(())
+    runtime.block_on(async {
+        let (target, aggregate) = match program {
+            Some(program) => (program.target(config).await?, program.aggregate()),
+            None => (unseen(config)?, None),
+        };
+        Ok(serve_with(config, target, aggregate).await?)
+    })
 }
 
 fn log() {

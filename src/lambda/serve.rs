@@ -17,8 +17,25 @@ use crate::{
 };
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
-use std::{sync::Arc, time::Duration};
+use std::{env, sync::Arc, time::Duration};
 use tracing::Instrument;
+
+/// What Lambda tells each function, and its client asks for. Source: AWS Lambda developer guide, "Defined
+/// runtime environment variables".
+const VARIABLES: [&str; 4] = [
+    "AWS_LAMBDA_RUNTIME_API",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    MEMORY_VARIABLE,
+    "AWS_LAMBDA_FUNCTION_VERSION",
+];
+/// Where else this program does nothing.
+const COMMANDS: &str = if cfg!(feature = "cli") {
+    ""
+} else {
+    "; commands, such as `recover`, are in builds with the feature `cli`"
+};
+/// In MiB.
+const MEMORY_VARIABLE: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
 
 /// Serves Lambda invocations with a Rust handler, for as long as the environment lives.
 ///
@@ -49,12 +66,13 @@ pub async fn serve(config: &Config, target: Arc<dyn Target>) -> Result<(), Serve
     serve_with(config, target, None).await
 }
 
-async fn serve_with(
+pub(crate) async fn serve_with(
     config: &Config,
     target: Arc<dyn Target>,
     aggregate: Option<Arc<dyn WindowState>>,
 ) -> Result<(), ServeError> {
     let served = Arc::new(Served::new(config, target, aggregate)?);
+    within_lambda(|name| env::var(name).ok())?;
     let answer = move |event: LambdaEvent<Box<RawValue>>| {
         let served = Arc::clone(&served);
         async move { served.answer(&event.payload, &event.context).await }
@@ -62,6 +80,18 @@ async fn serve_with(
     lambda_runtime::run(service_fn(answer))
         .await
         .map_err(|error| ServeError::Runtime(error.to_string()))
+}
+
+/// Refuses where Lambda has not started this process: its client would panic.
+fn within_lambda(variable: impl Fn(&str) -> Option<String>) -> Result<(), ServeError> {
+    let is_said = |name: &&str| variable(name).is_some_and(|value| !value.is_empty());
+    match VARIABLES.iter().find(|name| !is_said(name)) {
+        Some(missing) => Err(ServeError::Elsewhere(missing)),
+        None if variable(MEMORY_VARIABLE).is_some_and(|size| size.parse::<i32>().is_err()) => {
+            Err(ServeError::Elsewhere(MEMORY_VARIABLE))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Why nothing is served.
@@ -73,6 +103,11 @@ pub enum ServeError {
     /// What the configuration names is not for a function.
     #[error("{0}")]
     Unfit(String),
+    /// Lambda has not started this process: a variable that it sets is missing or is no such value.
+    #[error(
+        "the environment variable {0} is missing or no such value: Lambda sets it for each function that it starts, and functions are served nowhere else{COMMANDS}"
+    )]
+    Elsewhere(&'static str),
     /// The runtime API.
     #[error("the Lambda runtime API: {0}")]
     Runtime(String),

@@ -22,6 +22,14 @@ pub enum TargetError {
     /// None is configured.
     #[error("`handler.type` is missing: name `exec` or `http`, as `lanekeeper init` shows")]
     Missing,
+    /// Besides the handler that the program has in itself.
+    #[error(
+        "`handler.type` names a handler, and this program has its own, in Rust: remove `handler.type`"
+    )]
+    Two,
+    /// The program's own.
+    #[error("the program's handler could not be started: {0}")]
+    Start(String),
     /// This build has no such handler.
     #[error("`handler.type`: this build has no `{0}`")]
     NotBuilt(&'static str),

@@ -1,7 +1,10 @@
 //! The examples in Rust, as functions: what docs/kinesis-lambda.md lets a newcomer see.
 
 use crate::world::{World, named, stream};
-use lanekeeper_integration::lambda::{Journal, Mapping, Outcome, Queue, Stream};
+use lanekeeper_integration::{
+    kinesis::Kinesis,
+    lambda::{Journal, Mapping, Outcome, Queue, Stream},
+};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs};
 
@@ -24,14 +27,12 @@ fn on_the_page(before: &str, behind: &str) -> String {
 }
 
 /// The orders of the page.
-fn orders() -> Stream {
-    stream(&[
-        ("customer-17", r#"{"order": 1, "amount": 10}"#),
-        ("customer-18", r#"{"order": 2, "amount": 20}"#),
-        ("customer-17", WRONG),
-        ("customer-17", r#"{"order": 4, "amount": 40}"#),
-    ])
-}
+const ORDERS: [(&str, &str); 4] = [
+    ("customer-17", r#"{"order": 1, "amount": 10}"#),
+    ("customer-18", r#"{"order": 2, "amount": 20}"#),
+    ("customer-17", WRONG),
+    ("customer-17", r#"{"order": 4, "amount": 40}"#),
+];
 
 /// The function of the page, asked about by the operator's configuration of the page: but for its stream,
 /// which is ours, and its table, which is a new one.
@@ -51,7 +52,7 @@ fn page(stream: &Stream) -> World {
 
 #[test]
 fn the_function_behind_a_stream_stops_one_customer_until_somebody_decides() {
-    let stream = orders();
+    let stream = stream(&ORDERS);
     let world = page(&stream);
     let function = world.example("lambda_kinesis");
     let running = Mapping::kinesis(&function, &stream)
@@ -100,7 +101,7 @@ fn the_function_behind_a_stream_stops_one_customer_until_somebody_decides() {
 
 #[test]
 fn a_customer_that_is_parked_is_out_of_the_way_until_what_waits_is_released() {
-    let stream = orders();
+    let stream = stream(&ORDERS);
     let world = page(&stream);
     let function = world.example("lambda_kinesis");
     let running = Mapping::kinesis(&function, &stream)
@@ -151,6 +152,74 @@ fn a_customer_that_is_parked_is_out_of_the_way_until_what_waits_is_released() {
     assert!(world.lanes().is_empty(), "live again");
     let after = totals([("customer-17", 100), ("customer-18", 20)]);
     assert_eq!(world.values("totals"), after, "each of them once");
+}
+
+#[test]
+fn what_the_function_leaves_open_runs_by_its_own_handler_from_an_operators_machine() {
+    let kinesis = Kinesis::start().unwrap();
+    let stream = kinesis.create_stream(1).unwrap();
+    let put = |key: &str, order: &str| kinesis.put(&stream, key, order).unwrap();
+    for (key, order) in ORDERS {
+        put(key, order);
+    }
+    let world = page(&stream);
+    let mapping = Mapping::kinesis(&world.example("lambda_kinesis"), &stream).reports_failures();
+    mapping.deliveries_max(1).run().unwrap();
+    // The mapping is disabled, and records go on to come.
+    put("customer-18", r#"{"order": 5, "amount": 5}"#);
+    let run = |args: &[&str]| world.example_on("lambda_kinesis", &kinesis, args);
+
+    let two = run(&[
+        "recover",
+        "--set",
+        "handler.type=http",
+        "--set",
+        "handler.url=http://127.0.0.1:9",
+    ]);
+    assert_eq!(two.code, Some(2), "{two:#?}");
+    assert!(two.errors.contains("remove `handler.type`"), "{two:#?}");
+    let checked = run(&["check"]);
+    assert!(
+        checked.output.contains("this program's own, in Rust"),
+        "{checked:#?}"
+    );
+
+    let stands = run(&["recover"]);
+    assert_eq!(stands.code, Some(3), "{stands:#?}");
+    let sums = |of_17: i64| totals([("customer-17", of_17), ("customer-18", 25)]);
+    assert_eq!(
+        world.values("totals"),
+        sums(10),
+        "order 5 counts, order 3 stands"
+    );
+    let skipped = run(&[
+        "lanes",
+        "skip",
+        "--key",
+        "customer-17",
+        "--why",
+        "a typing error",
+    ]);
+    assert_eq!(skipped.code, Some(0), "{skipped:#?}");
+    let recovered = run(&["recover"]);
+    assert_eq!(recovered.code, Some(0), "{recovered:#?}");
+    assert_eq!(
+        world.values("totals"),
+        sums(50),
+        "order 4, each of them once"
+    );
+
+    let replay = [
+        "replay",
+        "--from",
+        "1970-01-01T00:00:00Z",
+        "--key",
+        "customer-18",
+    ];
+    let replayed = run(&[&replay[..], &["--effects", "again"]].concat());
+    assert_eq!(replayed.code, Some(0), "{replayed:#?}");
+    let twice = totals([("customer-17", 50), ("customer-18", 50)]);
+    assert_eq!(world.values("totals"), twice, "by the same handler");
 }
 
 #[test]

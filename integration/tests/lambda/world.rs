@@ -174,6 +174,13 @@ impl World {
         running.unwrap()
     }
 
+    /// Runs the command line that an example has in it, beside its handler, likewise.
+    pub(crate) fn example_on(&self, name: &str, kinesis: &Kinesis, args: &[&str]) -> Ended {
+        let program = example(name).unwrap();
+        let running = { &self.scene }.start_as(&program, args, &kinesis.environment());
+        running.unwrap().wait().unwrap()
+    }
+
     /// Writes a file beside the configuration.
     pub(crate) fn write(&self, name: &str, text: &str) {
         self.scene.write(name, text).unwrap();

@@ -26,6 +26,7 @@ use crate::{
     },
     position::Position,
     processor::{Report, Stop},
+    program::Program,
     run::Selection,
     source::{
         OnGap,
@@ -78,13 +79,14 @@ struct Summary {
 
 pub(super) fn run(
     config: &Config,
+    program: Option<&Program>,
     arguments: &RecoverArguments,
     reporting: &Reporting<'_>,
 ) -> Result<Exit, CommandError> {
     let given_up = { arguments.from_failure.as_deref() }
         .map(read)
         .transpose()?;
-    let summary = session::within(work(config, arguments, given_up.as_deref()))?;
+    let summary = session::within(work(config, program, arguments, given_up.as_deref()))?;
     if let Some(report) = &summary.report {
         for line in report::lines(report, Advice::Lanes(config.order.by)) {
             output::note(&line);
@@ -142,6 +144,7 @@ fn read(path: &Path) -> Result<Vec<GivenUp>, CommandError> {
 
 async fn work(
     config: &Config,
+    program: Option<&Program>,
     arguments: &RecoverArguments,
     given_up: Option<&[GivenUp]>,
 ) -> Result<Summary, CommandError> {
@@ -155,7 +158,7 @@ async fn work(
         None => open(config, &selection, arguments.from.as_ref()).await?,
     };
     let store = lambda::mark_store(config).map_err(stream::unfit)?;
-    let session = Session::new(config, |target, _| target).await?;
+    let session = Session::new(program, config, |target, _| target).await?;
     let function = lambda::function(config, store, session.target()).map_err(stream::unfit)?;
     let is_of_failures = given_up.is_some();
     let go = |stops| run_all(&function, parts, is_of_failures, stops);

@@ -25,6 +25,7 @@ use crate::{
         recovery::{self, Recovery, RecoveryError, Start, Until, Went, Why, Work},
     },
     processor::{Report, Stop},
+    program::Program,
     record::PartitionName,
     run::namespace,
     source::{
@@ -56,6 +57,7 @@ struct Ended {
 
 pub(super) fn run(
     config: &Config,
+    program: Option<&Program>,
     arguments: &ReplayArguments,
     from: &When,
 ) -> Result<Exit, CommandError> {
@@ -69,7 +71,7 @@ pub(super) fn run(
     }
     let reporting = Reporting::new(arguments.report.as_deref())?;
     let refused = Arc::new(OnceLock::new());
-    let ended = session::within(work(config, arguments, from, Arc::clone(&refused)))?;
+    let ended = session::within(work(config, program, arguments, from, Arc::clone(&refused)))?;
     if let Some(report) = &ended.report {
         let lines = report::lines(report, Advice::Replay);
         for line in lines.iter().filter(|_| ended.read > 0) {
@@ -204,6 +206,7 @@ async fn count(
 
 async fn work(
     config: &Config,
+    program: Option<&Program>,
     arguments: &ReplayArguments,
     from: &When,
     refused: Arc<OnceLock<String>>,
@@ -221,7 +224,7 @@ async fn work(
         Some(Effects::Suppress) => Arc::new(Without::new(inner, None, refused)) as _,
         None => Arc::new(Without::new(inner, Some(stop), refused)) as _,
     };
-    let session = Session::new(config, wrap).await?;
+    let session = Session::new(program, config, wrap).await?;
     let name = namespace(&config.app);
     let memory = generation.is_none().then(|| Memory::new(&name));
     let store: Arc<dyn MarkStore> = match (&memory, generation) {

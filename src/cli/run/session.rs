@@ -7,6 +7,7 @@ use crate::{
     config::{Config, duration_text},
     handler::Target,
     processor::{Outcome, Report, Stop},
+    program::Program,
     run::{RunError, Signals, Worker, reach, target},
 };
 use std::{future::Future, sync::Arc, time::Duration};
@@ -46,13 +47,19 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// The configuration's handler, in what `wrap` puts around it; that may also end the worker.
+    /// The program's own handler or else the configuration's, in what `wrap` puts around it; that may also
+    /// end the worker.
     pub(crate) async fn new(
+        program: Option<&Program>,
         config: &Config,
         wrap: impl FnOnce(Arc<dyn Target>, UnboundedSender<Stop>) -> Arc<dyn Target>,
     ) -> Result<Self, CommandError> {
         let signals = Signals::new().map_err(RunError::Signals)?;
-        let target = target(config).await.map_err(RunError::Handler)?;
+        let target = match program {
+            Some(program) => program.target(config).await,
+            None => target(config).await,
+        };
+        let target = target.map_err(RunError::Handler)?;
         reach(config).await?;
         let (stop, stops) = unbounded_channel();
         let counted = Arc::new(Counted::new(wrap(target, stop.clone())));
