@@ -4,11 +4,17 @@
 //! With `LANEKEEPER_BENCH_JOURNAL`, a record's value is `{"name", "fails", "takes_ms"}`: it takes so long,
 //! and fails so often before it is done, over all processes. Each try is a line of that file:
 //! `name began took done|failed`, both times in nanoseconds, the first since 1970.
+//!
+//! With `LANEKEEPER_BENCH_BARE`, it does no more than to ask the table so often, one time after the other:
+//! what is left of an invocation beside its round trips, by the same SDK behind the same runtime.
 #![expect(
     clippy::unwrap_used,
     reason = "a benchmark that fails may say so loudly"
 )]
 
+use aws_config::BehaviorVersion;
+use aws_sdk_dynamodb::types::AttributeValue;
+use lambda_runtime::{LambdaEvent, service_fn};
 use lanekeeper::{
     Config, Done, Failure, Record,
     config::Layers,
@@ -16,6 +22,7 @@ use lanekeeper::{
     lambda::{ServeError, run},
 };
 use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
 use std::{
     env,
     fs::{self, File, OpenOptions},
@@ -34,6 +41,10 @@ struct Script {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), ServeError> {
+    if let Ok(times) = env::var("LANEKEEPER_BENCH_BARE") {
+        bare(times.parse().unwrap()).await;
+        return Ok(());
+    }
     let config = Config::load(&Layers::of_process(None, Vec::new()))?;
     let Some(path) = env::var_os("LANEKEEPER_BENCH_JOURNAL").map(PathBuf::from) else {
         let nothing = |_: Record| async { Ok::<_, Failure>(Done) };
@@ -46,6 +57,21 @@ async fn main() -> Result<(), ServeError> {
         async move { play(&record, &journal).await }
     };
     run(&config, each(scripted)).await
+}
+
+async fn bare(times: u32) {
+    let http = aws_smithy_http_client::Builder::new().build_http();
+    let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
+    let client = aws_sdk_dynamodb::Client::new(&loader.load().await);
+    let answer = async |_: LambdaEvent<Box<RawValue>>| {
+        for _ in 0..times {
+            let key = AttributeValue::S("k".to_owned());
+            let asked = client.get_item().table_name("t").key("pk", key);
+            asked.send().await?;
+        }
+        Ok::<Value, lambda_runtime::Error>(json!({"batchItemFailures": []}))
+    };
+    lambda_runtime::run(service_fn(answer)).await.unwrap();
 }
 
 async fn play(record: &Record, (path, file): &(PathBuf, File)) -> Result<Done, Failure> {

@@ -80,6 +80,8 @@ impl Options {
 enum Reader {
     /// A function of lanekeeper.
     Own,
+    /// One that asks the table twice, one time after the other, and does nothing else.
+    Bare,
     /// Powertools' batch processor.
     Powertools,
     /// The same with its idempotency.
@@ -90,6 +92,7 @@ impl Reader {
     fn name(self) -> &'static str {
         match self {
             Self::Own => "lanekeeper",
+            Self::Bare => "two requests alone",
             Self::Powertools => "Powertools",
             Self::Idempotent => "Powertools, idempotent",
         }
@@ -172,7 +175,7 @@ impl Bench {
         table_at: &[(&'static str, String)],
     ) -> Function {
         let function = match reader {
-            Reader::Own => Function::new(&self.programs.function),
+            Reader::Own | Reader::Bare => Function::new(&self.programs.function),
             Reader::Powertools | Reader::Idempotent => self.programs.powertools(),
         };
         let number = self.functions.get() + 1;
@@ -192,6 +195,7 @@ impl Bench {
                 .fold(function, |function, (name, value)| {
                     function.env(&format!("LANEKEEPER__{name}"), &value)
                 }),
+            Reader::Bare => function.env("LANEKEEPER_BENCH_BARE", "2"),
             Reader::Powertools => function,
             Reader::Idempotent => function.env("LANEKEEPER_BENCH_IDEMPOTENCY", &self.idempotency),
         }

@@ -165,6 +165,16 @@ fn turns(bench: &Bench, count: usize, [at_once, late]: [&Stub; 2]) -> Vec<Turn> 
             &at_once.environment(),
         ),
         turn(&own(&table_late), Reader::Own, &late.environment()),
+        turn(
+            &format!("two requests and nothing else, {table_late}"),
+            Reader::Bare,
+            &late.environment(),
+        ),
+        turn(
+            "two requests and nothing else, a table that answers at once",
+            Reader::Bare,
+            &at_once.environment(),
+        ),
         turn(&own(emulator_name), Reader::Own, &emulator),
     ];
     if bench.readers.contains(&Reader::Powertools) {
