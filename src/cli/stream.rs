@@ -26,7 +26,7 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 
 /// Marks outlive what the source keeps by this much.
-const MARKS_AFTER: Duration = Duration::from_hours(24);
+pub(crate) const MARKS_AFTER: Duration = Duration::from_hours(24);
 
 /// One stream of a configuration.
 pub(crate) struct Streamed<'c> {

@@ -3,7 +3,7 @@
 use super::{
     super::{
         exit::{CommandError, Exit},
-        output::{self, shown, table},
+        output::{self, table},
         report::{self, Advice},
         run::{
             Reporting,
@@ -16,26 +16,23 @@ use super::{
     RecoverArguments,
 };
 use crate::{
-    config::{Config, SourceConfig, SourceKind},
+    config::{Config, SourceConfig},
     lambda::{
-        self, Event, Function,
+        self, Function,
         recovery::{
-            self, Barred, Recovery, RecoveryError, Start, Until, Went, Why, Work,
-            destination::{self, GivenUp},
+            self, Barred, Recovery, RecoveryError, Until, Went, Why, Work, destination::GivenUp,
         },
     },
-    position::Position,
     processor::{Report, Stop},
     program::Program,
     run::Selection,
-    source::{
-        OnGap,
-        kinesis::{Begin, StreamArn},
-    },
+    source::OnGap,
 };
 use serde::Serialize;
-use std::{io, path::Path, sync::Arc};
+use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedReceiver;
+
+mod failures;
 
 /// The document.
 #[derive(Serialize)]
@@ -84,7 +81,7 @@ pub(super) fn run(
     reporting: &Reporting<'_>,
 ) -> Result<Exit, CommandError> {
     let given_up = { arguments.from_failure.as_deref() }
-        .map(read)
+        .map(failures::read)
         .transpose()?;
     let summary = session::within(work(config, program, arguments, given_up.as_deref()))?;
     if let Some(report) = &summary.report {
@@ -131,17 +128,6 @@ pub(super) fn run(
     }
 }
 
-fn read(path: &Path) -> Result<Vec<GivenUp>, CommandError> {
-    let text = match path == Path::new("-") {
-        true => io::read_to_string(io::stdin()),
-        false => std::fs::read_to_string(path),
-    };
-    let path = path.display();
-    let text =
-        text.map_err(|error| CommandError::Usage(format!("`{path}` cannot be read: {error}")))?;
-    destination::read(&text).map_err(|error| CommandError::Usage(format!("`{path}`: {error}")))
-}
-
 async fn work(
     config: &Config,
     program: Option<&Program>,
@@ -154,7 +140,7 @@ async fn work(
     };
     // What it would work on is looked at before the handler is.
     let parts = match given_up {
-        Some(given_up) => lost(config, given_up).await?,
+        Some(given_up) => failures::lost(config, given_up).await?,
         None => open(config, &selection, arguments.from.as_ref()).await?,
     };
     let store = lambda::mark_store(config).map_err(stream::unfit)?;
@@ -212,117 +198,6 @@ async fn open<'c>(
         all.push(Parts { streamed, works });
     }
     Ok(all)
-}
-
-/// What a mapping has given up.
-async fn lost<'c>(
-    config: &'c Config,
-    given_up: &[GivenUp],
-) -> Result<Vec<Parts<'c>>, CommandError> {
-    let mut all: Vec<Parts<'c>> = Vec::new();
-    for source in of_sources(config, given_up)? {
-        let own = given_up.iter().filter(|one| is_of(source, &one.stream));
-        let own: Vec<&GivenUp> = own.collect();
-        let mut streamed = Streamed::new(config, source)?;
-        // An event that came along needs no stream, which may be gone.
-        if own.iter().any(|one| one.payload.is_none()) {
-            streamed.list().await?;
-            streamed.marks_last().await?;
-        }
-        let mut ranges = { own.into_iter() }
-            .map(|one| range(&streamed, one))
-            .collect::<Result<Vec<_>, _>>()?;
-        ranges.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let works = ranges.into_iter().map(|(_, part)| part).collect();
-        all.push(Parts { streamed, works });
-    }
-    Ok(all)
-}
-
-fn is_of(source: &SourceConfig, stream: &str) -> bool {
-    let SourceKind::Kinesis { arn } = &source.kind else {
-        return false;
-    };
-    StreamArn::new(arn).is_some_and(|own| Some(own) == StreamArn::new(stream))
-}
-
-/// The sources that they are of, each once.
-fn of_sources<'c>(
-    config: &'c Config,
-    given_up: &[GivenUp],
-) -> Result<Vec<&'c SourceConfig>, CommandError> {
-    for one in given_up {
-        if !config
-            .sources
-            .iter()
-            .any(|source| is_of(source, &one.stream))
-        {
-            return Err(CommandError::Usage(format!(
-                "records of stream `{}` are given up, and no source of the configuration has it",
-                shown(&one.stream)
-            )));
-        }
-    }
-    let is_meant = |source: &&SourceConfig| given_up.iter().any(|one| is_of(source, &one.stream));
-    Ok(config.sources.iter().filter(is_meant).collect())
-}
-
-/// One range, and what it is sorted by: parents first, then by number.
-fn range(
-    streamed: &Streamed<'_>,
-    one: &GivenUp,
-) -> Result<((usize, Position), Part), CommandError> {
-    let number = |text: &str| {
-        Position::sequence(text, None)
-            .map_err(|error| CommandError::Usage(format!("a record that is given up: {error}")))
-    };
-    let (first, last) = (number(&one.first)?, number(&one.last)?);
-    let place = streamed
-        .shards
-        .iter()
-        .position(|shard| *shard.id == *one.shard);
-    let order = (place.unwrap_or_default(), first.clone());
-    output::note(&format!(
-        "given up ({}): {} of `{}`, {first} to {last}",
-        shown(&one.condition),
-        one.records.map_or_else(|| "records".to_owned(), records),
-        shown(&one.shard)
-    ));
-    if let Some(payload) = &one.payload {
-        let event = lambda::decode(payload.as_bytes())
-            .map_err(|error| CommandError::Usage(format!("its `payload`: {error}")))?;
-        return match event {
-            Event::Delivery(delivery)
-                if is_of(streamed.source, delivery.source_arn().unwrap_or_default()) =>
-            {
-                Ok((order, Part::Event(Box::new(delivery))))
-            }
-            Event::Delivery(_) | Event::Request(_) => Err(CommandError::Usage(
-                "its `payload` is no event of the stream that it names".to_owned(),
-            )),
-        };
-    }
-    let Some(shard) = place.and_then(|place| streamed.shards.get(place)) else {
-        let shard = one.shard.clone();
-        return Ok((
-            order,
-            Part::Gone {
-                shard,
-                from: one.first.clone(),
-            },
-        ));
-    };
-    let work = Work {
-        shard: shard.clone(),
-        from: Start {
-            begin: Begin::At(first.clone()),
-            certain: Some(first),
-        },
-        until: Until::Through(last),
-        key: None,
-        on_gap: streamed.source.on_gap,
-    };
-    Ok((order, Part::Work(Box::new(work))))
 }
 
 /// Runs one stream after the other, and of each one shard after the other.

@@ -1,6 +1,8 @@
 //! What a mapping writes to its on-failure destination about records that it has given up: read back out of
 //! whatever it was wrapped in on the way.
 
+use super::{super::Delivery, reading::is_in};
+use crate::position::Position;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -67,6 +69,26 @@ pub(crate) fn read(text: &str) -> Result<Vec<GivenUp>, GivenUpError> {
         return Err(GivenUpError::NotOne);
     }
     Ok(found)
+}
+
+/// Leaves of an event what is of this shard and in this range, both ends included, with all records of an
+/// aggregate that has one of these numbers; says whether that is anything.
+pub(crate) fn keep(
+    delivery: &mut Delivery,
+    shard: &str,
+    (first, last): (&Position, &Position),
+) -> bool {
+    for delivered in &mut delivery.partitions {
+        let is_own = **delivered.name() == *shard;
+        delivered.retain(|entry| {
+            let at = entry.position();
+            is_own && at >= first && (at <= last || is_in(at, last))
+        });
+    }
+    delivery
+        .partitions
+        .retain(|delivered| !delivered.is_empty());
+    !delivery.partitions.is_empty()
 }
 
 fn collect(value: &Value, depth: u32, found: &mut Vec<GivenUp>) -> Result<(), GivenUpError> {

@@ -130,7 +130,7 @@ impl Work {
 }
 
 /// Whether a position is that of a record in an aggregate.
-fn is_in(position: &Position, aggregate: &Position) -> bool {
+pub(super) fn is_in(position: &Position, aggregate: &Position) -> bool {
     aggregate.sub().is_none() && position.sub().is_some() && position.number() == aggregate.number()
 }
 

@@ -3,10 +3,13 @@
 use super::*;
 use crate::{
     handler::{Answer, Failure, Handler, Rust},
-    lambda::Function,
+    lambda::{Function, recovery::Start},
     processor::Clock,
     record::Run,
-    source::kinesis::fake::{Fake, number, row, shared},
+    source::kinesis::{
+        Begin,
+        fake::{Fake, number, row, shared},
+    },
     store::memory::Memory,
 };
 use std::{
