@@ -4,7 +4,7 @@ use crate::{
     config::{Config, Layers},
     program::Program,
 };
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use exit::{CommandError, Exit};
 use std::{future::Future, path::PathBuf, process::ExitCode};
 
@@ -96,7 +96,7 @@ enum Command {
     Recover(recover::RecoverArguments),
     /// Run records again, apart: checkpoint and lanes stay as they are.
     Replay(replay::ReplayArguments),
-    /// Serve the Lambda runtime with the handler of the configuration.
+    /// Serve the Lambda runtime.
     #[command(
         after_help = "A function is deployed with this program, or with `bootstrap`, which is less. Where AWS_LAMBDA_RUNTIME_API is set, no argument is needed.\n\nExample, in the configuration's folder:\n  lanekeeper lambda"
     )]
@@ -142,7 +142,11 @@ pub(crate) fn with(program: Option<Program>) -> ExitCode {
     if std::env::args_os().len() == 1 && std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some() {
         return crate::lambda::serve_here(program.as_ref());
     }
-    let mut arguments = Arguments::parse();
+    let mut arguments = match Arguments::from_arg_matches(&command(program.as_ref()).get_matches())
+    {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
     arguments.common.program = program;
     match dispatch(arguments) {
         Ok(exit) => exit.into(),
@@ -155,9 +159,17 @@ pub(crate) fn with(program: Option<Program>) -> ExitCode {
     }
 }
 
+/// What is understood, by the name of whose command line it is.
+fn command(program: Option<&Program>) -> clap::Command {
+    match program.and_then(Program::name) {
+        Some((name, version)) => Arguments::command().name(name).version(version),
+        None => Arguments::command(),
+    }
+}
+
 fn dispatch(arguments: Arguments) -> Result<Exit, CommandError> {
     let common = &arguments.common;
-    logging::start()?;
+    logging::start(common.program())?;
     match arguments.command {
         Command::Demo(arguments) => return demo::run(&arguments),
         Command::DemoWorker(arguments) => return demo::work(&arguments),
@@ -184,7 +196,7 @@ fn dispatch(arguments: Arguments) -> Result<Exit, CommandError> {
         Command::Value(arguments) => value::run(common, arguments)?,
         Command::Store(arguments) => store::run(common, &arguments)?,
         Command::Init(arguments) => init::run(&arguments)?,
-        Command::Completions(arguments) => completions::run(&arguments)?,
+        Command::Completions(arguments) => completions::run(&arguments, common.program())?,
     }
     Ok(Exit::Fine)
 }

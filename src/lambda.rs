@@ -54,9 +54,11 @@ pub(crate) use bootstrap::{BootstrapError, serve_configured};
 pub use delivery::{Batches, Delivered, Delivery, Entry, Handed, NotUnpacked, Unpacked, Window};
 pub use event::{Event, EventError, EventKind, Place, decode};
 pub use figures::{Figures, Standstill};
+#[cfg(all(feature = "cli", feature = "kinesis"))]
+pub(crate) use invocation::MARKS_AFTER;
 pub use invocation::{Function, InvocationError, Invoked};
-pub(crate) use serve::serve_with;
 pub use serve::{ServeError, run, run_windowed, serve};
 #[cfg(all(feature = "cli", feature = "kinesis"))]
 pub(crate) use serve::{function, store as mark_store, store_apart};
+pub(crate) use serve::{serve_with, within_lambda};
 pub use windows::{Aggregate, Aggregated, STATE_BYTES_MAX, WindowState, aggregate};

@@ -28,18 +28,23 @@ use std::{fmt::Display, process::ExitCode, rc::Rc, sync::Arc};
 ///
 /// What it can do depends on what it is built with. With the feature `cli` it is the command line
 /// `lanekeeper` whose `run`, `recover`, `replay` and `check` have this handler, so that what a deployment
-/// has left open runs by the very code that would have run it; there, and in a build with `lambda` and
-/// without `cli`, it serves invocations where Lambda starts it (`AWS_LAMBDA_RUNTIME_API` is set, and no
-/// argument is given). So one source makes both: the artefact that is deployed, which is small, and the tool.
+/// has left open runs by the very code that would have run it. With `lambda` it serves invocations where
+/// Lambda starts it: with `cli` beside it, where `AWS_LAMBDA_RUNTIME_API` is set and no argument is given;
+/// without, always. So one source makes both: the artefact that is deployed, which is small, and the tool.
 ///
-/// It logs as the command line does, and reads its configuration where that does (`--config`,
-/// `LANEKEEPER_CONFIG`, else `lanekeeper.toml`, and variables). `handler.type` has to be absent from it;
-/// `handler.records_per_call` counts.
+/// It reads its configuration where the command line does (`LANEKEEPER_CONFIG`, else `lanekeeper.toml`, and
+/// variables; a command also `--config`). `handler.type` has to be absent from it; `handler.records_per_call`
+/// counts.
+///
+/// It logs to stderr, as JSON where it serves invocations, else as `LANEKEEPER_LOG_FORMAT` says; what is
+/// logged is for `LANEKEEPER_LOG` to say, by default all from `info` on, and of the crates below only
+/// warnings. A subscriber of `tracing` that is set before [`Program::main`] is called stays.
 #[derive(Clone)]
 pub struct Program {
     start: Rc<dyn Fn() -> Starting>,
     #[cfg(feature = "lambda")]
     aggregate: Option<Arc<dyn WindowState>>,
+    name: Option<(&'static str, &'static str)>,
 }
 
 type Starting = LocalBoxFuture<'static, Result<Arc<dyn Target>, String>>;
@@ -51,9 +56,9 @@ impl Program {
         Self::of(move || Box::pin(ready(Ok(Arc::clone(&target)))))
     }
 
-    /// With a handler that has to be started, as one that connects to something first. It is started where it
-    /// will be called, within the runtime, and not for commands that call no handler. An error ends the
-    /// command: it says why.
+    /// With a handler that has to be started, as one that connects to something first. It is started within
+    /// the runtime where it will be called, and by `check`, which looks whether it can be; not for commands
+    /// that call no handler. An error ends the command: it says why. How long it may take is its own affair.
     ///
     /// ```no_run
     /// # use lanekeeper::{Done, Failure, Program, Record, each_with};
@@ -95,7 +100,16 @@ impl Program {
             start: Rc::new(start),
             #[cfg(feature = "lambda")]
             aggregate: None,
+            name: None,
         }
+    }
+
+    /// As what `--version` shows it, such as `"billing"` and `env!("CARGO_PKG_VERSION")`, and for which program
+    /// `completions` are made: who replays should see with which handler. Without it, that is `lanekeeper`
+    /// and its version.
+    pub fn named(mut self, name: &'static str, version: &'static str) -> Self {
+        self.name = Some((name, version));
+        self
     }
 
     /// With what tumbling windows come to, where it serves invocations
@@ -117,6 +131,15 @@ impl Program {
         {
             crate::lambda::serve_here(Some(&self))
         }
+    }
+
+    /// What it logs unless somebody says otherwise: its own crate's name is not known here.
+    pub(crate) const LOGS: &str = "info,aws_config=warn,aws_credential_types=warn,aws_runtime=warn,aws_smithy_runtime=warn,hyper=warn,hyper_util=warn,lambda_runtime=warn,rdkafka=warn,rustls=warn";
+
+    /// Its name and version, where it has its own.
+    #[cfg(feature = "cli")]
+    pub(crate) fn name(&self) -> Option<(&'static str, &'static str)> {
+        self.name
     }
 
     /// Its handler, started.

@@ -129,9 +129,10 @@ impl Findings {
 
     fn handler(&mut self, config: &Config, program: Option<&Program>) {
         let target = block_on(async {
+            // Within the runtime it is dropped, too.
             Ok(match program {
-                Some(program) => program.target(config).await,
-                None => target(config).await,
+                Some(program) => program.target(config).await.map(drop),
+                None => target(config).await.map(drop),
             })
         });
         match (target, &config.handler.kind) {
@@ -139,17 +140,17 @@ impl Findings {
             (Ok(Err(error)), _) => {
                 self.wrong("handler", error.to_string(), exit::of_target(&error));
             }
-            (Ok(Ok(_)), Some(HandlerKind::Exec { command, .. })) => self.ok(
+            (Ok(Ok(())), Some(HandlerKind::Exec { command, .. })) => self.ok(
                 "handler",
                 format!("the program of `{}` is there", command.join(" ")),
             ),
-            (Ok(Ok(_)), Some(HandlerKind::Http { .. })) => {
+            (Ok(Ok(())), Some(HandlerKind::Http { .. })) => {
                 self.ok(
                     "handler",
                     "the host of `handler.url` accepts connections".to_owned(),
                 );
             }
-            (Ok(Ok(_)), None) => self.ok("handler", "this program's own, in Rust".to_owned()),
+            (Ok(Ok(())), None) => self.ok("handler", "this program's own, in Rust".to_owned()),
         }
     }
 

@@ -1,7 +1,8 @@
 //! `lanekeeper completions`: what a shell needs to complete our arguments.
 
-use super::{Arguments, exit::CommandError, output};
-use clap::{Args, CommandFactory};
+use super::{command, exit::CommandError, output};
+use crate::program::Program;
+use clap::Args;
 use clap_complete::Shell;
 
 #[derive(Args)]
@@ -10,12 +11,16 @@ pub(crate) struct CompletionsArguments {
     shell: Shell,
 }
 
-pub(crate) fn run(arguments: &CompletionsArguments) -> Result<(), CommandError> {
+pub(crate) fn run(
+    arguments: &CompletionsArguments,
+    program: Option<&Program>,
+) -> Result<(), CommandError> {
+    let name = program.and_then(Program::name);
     let mut script = Vec::new();
     clap_complete::generate(
         arguments.shell,
-        &mut Arguments::command(),
-        "lanekeeper",
+        &mut command(program),
+        name.map_or("lanekeeper", |(name, _)| name),
         &mut script,
     );
     output::raw(&script)

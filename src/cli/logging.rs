@@ -1,6 +1,7 @@
 //! Where log lines go: to stderr, like all that is no data.
 
 use super::{exit::CommandError, output};
+use crate::program::Program;
 use std::{
     env,
     io::{self, IsTerminal, Write},
@@ -13,9 +14,11 @@ const FILTER_DEFAULT: &str = "warn,lanekeeper=info";
 /// `json` makes each line a JSON document.
 const FORMAT_VARIABLE: &str = "LANEKEEPER_LOG_FORMAT";
 
-/// Begins to log.
-pub(crate) fn start() -> Result<(), CommandError> {
-    let text = env::var(FILTER_VARIABLE).unwrap_or_else(|_| FILTER_DEFAULT.to_owned());
+/// Begins to log; of a program with a handler of its own, also what that says, unless it has seen to its log
+/// itself.
+pub(crate) fn start(program: Option<&Program>) -> Result<(), CommandError> {
+    let default = program.map_or(FILTER_DEFAULT, |_| Program::LOGS);
+    let text = env::var(FILTER_VARIABLE).unwrap_or_else(|_| default.to_owned());
     let filter = EnvFilter::try_new(&text).map_err(|error| {
         CommandError::Usage(format!(
             "environment variable {FILTER_VARIABLE} is `{text}`: {error}; expected a level such as \
@@ -36,7 +39,12 @@ pub(crate) fn start() -> Result<(), CommandError> {
             )));
         }
     };
-    started.map_err(|error| CommandError::Internal(format!("cannot log: {error}")))
+    match started {
+        Err(error) if program.is_none() => {
+            Err(CommandError::Internal(format!("cannot log: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Writes one log line.

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     config::{Config, SourceConfig, SourceKind, duration_text},
     lambda::{
-        InvocationError, ServeError,
+        InvocationError, MARKS_AFTER, ServeError,
         recovery::{
             RecoveryError, Start, Until,
             place::{self, Known},
@@ -23,10 +23,7 @@ use crate::{
     },
     store::{Mark, MarkStore},
 };
-use std::{sync::Arc, time::Duration};
-
-/// Marks outlive what the source keeps by this much.
-pub(crate) const MARKS_AFTER: Duration = Duration::from_hours(24);
+use std::sync::Arc;
 
 /// One stream of a configuration.
 pub(crate) struct Streamed<'c> {
@@ -317,9 +314,8 @@ pub(crate) fn unfit(error: ServeError) -> CommandError {
     match error {
         ServeError::Config(errors) => CommandError::Config(errors),
         ServeError::Unfit(what) => CommandError::Usage(what),
-        error @ (ServeError::Elsewhere(_) | ServeError::Runtime(_)) => {
-            CommandError::OutOfReach(error.to_string())
-        }
+        error @ ServeError::Elsewhere(_) => CommandError::Usage(error.to_string()),
+        error @ ServeError::Runtime(_) => CommandError::OutOfReach(error.to_string()),
     }
 }
 

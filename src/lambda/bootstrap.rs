@@ -1,6 +1,6 @@
-//! The program of a function without Rust of its own: the handler that the configuration names.
+//! The program of a function: the handler that the configuration names, or the program's own.
 
-use super::{ServeError, serve_with};
+use super::{ServeError, serve_with, within_lambda};
 use crate::{
     config::{Config, Layers},
     program::Program,
@@ -36,12 +36,11 @@ pub fn bootstrap() -> ExitCode {
 
 /// The same of a program that may have a handler of its own.
 pub(crate) fn serve_here(program: Option<&Program>) -> ExitCode {
-    log();
-    match Config::load(&Layers::of_process(None, Vec::new()))
-        .map_err(ServeError::from)
-        .map_err(BootstrapError::from)
-        .and_then(|config| serve_configured(&config, program))
-    {
+    log(program.map_or(FILTER_DEFAULT, |_| Program::LOGS));
+    let config = within_lambda()
+        .and_then(|()| Ok(Config::load(&Layers::of_process(None, Vec::new()))?))
+        .map_err(BootstrapError::from);
+    match config.and_then(|config| serve_configured(&config, program)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "the function cannot be served");
@@ -55,6 +54,8 @@ pub(crate) fn serve_configured(
     config: &Config,
     program: Option<&Program>,
 ) -> Result<(), BootstrapError> {
+    // Before the handler connects to anything.
+    within_lambda()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -68,13 +69,13 @@ pub(crate) fn serve_configured(
     })
 }
 
-fn log() {
-    let text = env::var(FILTER_VARIABLE).unwrap_or_else(|_| FILTER_DEFAULT.to_owned());
+fn log(filter_default: &str) {
+    let text = env::var(FILTER_VARIABLE).unwrap_or_else(|_| filter_default.to_owned());
     let filter: Result<Targets, _> = text.parse();
     let is_known = filter.is_ok();
-    let default = || FILTER_DEFAULT.parse().unwrap_or_default();
+    let default = || filter_default.parse().unwrap_or_default();
     let lines = fmt::layer().with_writer(io::stderr).json();
-    // Only this process sets a subscriber.
+    // An application may have set one of its own.
     let _ = tracing_subscriber::registry()
         .with(lines)
         .with(filter.unwrap_or_else(|_| default()))

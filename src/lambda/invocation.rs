@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 /// How long marks are kept beyond the time that their source keeps a record.
-const MARKS_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const MARKS_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long a drain may take beyond a try, where the invocation has the time.
 const DRAIN_BEYOND: Duration = Duration::from_secs(30);

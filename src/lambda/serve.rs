@@ -23,12 +23,13 @@ use tracing::Instrument;
 /// What Lambda tells each function, and its client asks for. Source: AWS Lambda developer guide, "Defined
 /// runtime environment variables".
 const VARIABLES: [&str; 4] = [
-    "AWS_LAMBDA_RUNTIME_API",
+    API_VARIABLE,
     "AWS_LAMBDA_FUNCTION_NAME",
     MEMORY_VARIABLE,
     "AWS_LAMBDA_FUNCTION_VERSION",
 ];
-/// Where else this program does nothing.
+const API_VARIABLE: &str = "AWS_LAMBDA_RUNTIME_API";
+/// What a program without a command line says of that.
 const COMMANDS: &str = if cfg!(feature = "cli") {
     ""
 } else {
@@ -71,8 +72,8 @@ pub(crate) async fn serve_with(
     target: Arc<dyn Target>,
     aggregate: Option<Arc<dyn WindowState>>,
 ) -> Result<(), ServeError> {
+    within_lambda()?;
     let served = Arc::new(Served::new(config, target, aggregate)?);
-    within_lambda(|name| env::var(name).ok())?;
     let answer = move |event: LambdaEvent<Box<RawValue>>| {
         let served = Arc::clone(&served);
         async move { served.answer(&event.payload, &event.context).await }
@@ -83,15 +84,22 @@ pub(crate) async fn serve_with(
 }
 
 /// Refuses where Lambda has not started this process: its client would panic.
-fn within_lambda(variable: impl Fn(&str) -> Option<String>) -> Result<(), ServeError> {
-    let is_said = |name: &&str| variable(name).is_some_and(|value| !value.is_empty());
-    match VARIABLES.iter().find(|name| !is_said(name)) {
-        Some(missing) => Err(ServeError::Elsewhere(missing)),
-        None if variable(MEMORY_VARIABLE).is_some_and(|size| size.parse::<i32>().is_err()) => {
-            Err(ServeError::Elsewhere(MEMORY_VARIABLE))
-        }
+pub(crate) fn within_lambda() -> Result<(), ServeError> {
+    match missing(|name| env::var(name).ok()) {
+        Some(name) => Err(ServeError::Elsewhere(name)),
         None => Ok(()),
     }
+}
+
+/// The first variable that is not there, or of no use.
+fn missing(variable: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
+    let is_said = |name: &str| match variable(name) {
+        None => false,
+        Some(value) if name == API_VARIABLE => !value.is_empty(),
+        Some(value) if name == MEMORY_VARIABLE => value.parse::<i32>().is_ok(),
+        Some(_) => true,
+    };
+    VARIABLES.into_iter().find(|name| !is_said(name))
 }
 
 /// Why nothing is served.
@@ -105,7 +113,7 @@ pub enum ServeError {
     Unfit(String),
     /// Lambda has not started this process: a variable that it sets is missing or is no such value.
     #[error(
-        "the environment variable {0} is missing or no such value: Lambda sets it for each function that it starts, and functions are served nowhere else{COMMANDS}"
+        "the environment variable {0} is missing or of no use: Lambda sets it for each function that it starts, and functions are served nowhere else{COMMANDS}"
     )]
     Elsewhere(&'static str),
     /// The runtime API.
@@ -407,4 +415,27 @@ fn dead_letter(config: &Config) -> Result<Option<Arc<dyn DeadLetter>>, ServeErro
     Err(ServeError::Unfit(format!(
         "`failure.dead_letter.type` is \"{kind}\", and a function publishes to SQS alone: let it be \"sqs\", with `failure.dead_letter.queue_url`"
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_lambda_did_not_start_it_the_missing_variable_is_named() {
+        let all = ["127.0.0.1:9001", "", "512", "$LATEST"];
+        let with = |name: &'static str, value: Option<&'static str>| {
+            missing(move |asked| {
+                let mut own = VARIABLES.iter().zip(all);
+                let own = own.find(|(own, _)| **own == asked).map(|(_, value)| value);
+                if asked == name { value } else { own }.map(str::to_owned)
+            })
+        };
+        assert_eq!(with("", None), None, "all are there");
+        for name in VARIABLES {
+            assert_eq!(with(name, None), Some(name));
+        }
+        assert_eq!(with(API_VARIABLE, Some("")), Some(API_VARIABLE));
+        assert_eq!(with(MEMORY_VARIABLE, Some("much")), Some(MEMORY_VARIABLE));
+    }
 }

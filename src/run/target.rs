@@ -20,7 +20,9 @@ use {
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// None is configured.
-    #[error("`handler.type` is missing: name `exec` or `http`, as `lanekeeper init` shows")]
+    #[error(
+        "`handler.type` is missing: name `exec` or `http`, as `lanekeeper init` shows; an application with its handler in Rust has this command line in its own program"
+    )]
     Missing,
     /// Besides the handler that the program has in itself.
     #[error(

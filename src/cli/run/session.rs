@@ -54,12 +54,13 @@ impl Session {
         config: &Config,
         wrap: impl FnOnce(Arc<dyn Target>, UnboundedSender<Stop>) -> Arc<dyn Target>,
     ) -> Result<Self, CommandError> {
-        let signals = Signals::new().map_err(RunError::Signals)?;
         let target = match program {
             Some(program) => program.target(config).await,
             None => target(config).await,
         };
         let target = target.map_err(RunError::Handler)?;
+        // What a handler takes to start may be ended as any program is: nothing is under way yet.
+        let signals = Signals::new().map_err(RunError::Signals)?;
         reach(config).await?;
         let (stop, stops) = unbounded_channel();
         let counted = Arc::new(Counted::new(wrap(target, stop.clone())));

@@ -72,23 +72,27 @@ pub(crate) fn read(text: &str) -> Result<Vec<GivenUp>, GivenUpError> {
 }
 
 /// Leaves of an event what is of this shard and in this range, both ends included, with all records of an
-/// aggregate that has one of these numbers; says whether that is anything.
+/// aggregate that has one of these numbers; says whether it has both ends.
 pub(crate) fn keep(
     delivery: &mut Delivery,
     shard: &str,
     (first, last): (&Position, &Position),
 ) -> bool {
+    let is = |at: &Position, end: &Position| at == end || is_in(at, end);
+    let (mut begins, mut ends) = (false, false);
     for delivered in &mut delivery.partitions {
         let is_own = **delivered.name() == *shard;
         delivered.retain(|entry| {
             let at = entry.position();
             is_own && at >= first && (at <= last || is_in(at, last))
         });
+        begins |= delivered.entries().any(|e| is(e.position(), first));
+        ends |= delivered.entries().any(|e| is(e.position(), last));
     }
     delivery
         .partitions
         .retain(|delivered| !delivered.is_empty());
-    !delivery.partitions.is_empty()
+    begins && ends
 }
 
 fn collect(value: &Value, depth: u32, found: &mut Vec<GivenUp>) -> Result<(), GivenUpError> {

@@ -4,7 +4,7 @@ use super::{
     super::super::{
         exit::CommandError,
         output::{self, shown},
-        stream::{self, Streamed},
+        stream::Streamed,
         view::records,
     },
     Part, Parts,
@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::{Config, SourceConfig, SourceKind, duration_text},
     lambda::{
-        self, Delivered, Delivery, Entry, Event,
+        self, Delivered, Delivery, Event, MARKS_AFTER,
         recovery::{
             Start, Until, Work,
             destination::{self, GivenUp},
@@ -159,28 +159,40 @@ fn event(
     let (first, last) = range;
     if !destination::keep(&mut delivery, &one.shard, range) {
         return Err(CommandError::Usage(format!(
-            "its `payload` has no record of the range that it names, {first} to {last} of `{}`",
+            "its `payload` does not hold the range that it names, {first} to {last} of `{}`",
             shown(&one.shard)
         )));
     }
     let retention = streamed.config.lambda.retention;
-    let kept = i64::try_from((retention + stream::MARKS_AFTER).as_millis()).unwrap_or(i64::MAX);
-    let entries = delivery.partitions.iter().flat_map(Delivered::entries);
-    match { entries.filter_map(Entry::timestamp) }.min() {
-        Some(arrived) if arrived.saturating_add(kept) < output::now() => {
-            Err(CommandError::Usage(format!(
-                "records of its `payload` arrived at {}, and marks are kept for {} (`lambda.retention`) and a day: what was done of them may be forgotten, and would run again; where you know that none was, let `lambda.retention` be longer than that is ago, by `--set`",
-                output::moment(arrived),
-                duration_text(retention)
-            )))
-        }
-        Some(_) | None => Ok(delivery),
+    let kept = i64::try_from((retention + MARKS_AFTER).as_millis()).unwrap_or(i64::MAX);
+    if let Some((at, arrived)) = older(&delivery, output::now().saturating_sub(kept)) {
+        return Err(CommandError::Usage(format!(
+            "record {} of `{}` in its `payload` arrived {}, and marks are kept for {} (`lambda.retention`, which has to be the function's) and a day: whether it was done may be forgotten, and it would run again; where you know that none of {first} to {last} was, let `lambda.retention` be longer than that is ago, by `--set`",
+            at,
+            shown(&one.shard),
+            arrived.map_or_else(
+                || "nobody knows when".to_owned(),
+                |arrived| format!("at {}", output::moment(arrived))
+            ),
+            duration_text(retention)
+        )));
     }
+    Ok(delivery)
+}
+
+/// A record that arrived before this time, in milliseconds since 1970, and when; one that does not say when may
+/// have.
+fn older(delivery: &Delivery, since: i64) -> Option<(Position, Option<i64>)> {
+    let mut entries = delivery.partitions.iter().flat_map(Delivered::entries);
+    let old = entries.find(|entry| entry.timestamp().is_none_or(|at| at < since))?;
+    Some((old.position().clone(), old.timestamp()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kpl;
+    use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
     use serde_json::json;
 
     const ARN: &str = "arn:aws:kinesis:eu-west-1:1:stream/s";
@@ -193,14 +205,20 @@ mod tests {
         ) + &n.to_string()
     }
 
-    /// An event of the records 1 to 4, which arrived then, of which this range is given up.
+    /// An event of the records 1 to 4, which arrived then, of which this range is given up; the third one is an
+    /// aggregate of two.
     fn given_up(first: u32, last: u32, arrived: i64) -> GivenUp {
         let record = |n: u32| {
+            let two = [(0, None, &b"1"[..]), (0, None, &b"2"[..])];
+            let data = match n {
+                3 => BASE64.encode(kpl::tests::encode(&[b"k"], &[], &two)),
+                _ => String::new(),
+            };
             json!({
                 "kinesis": {
                     "partitionKey": "k",
                     "sequenceNumber": number(n),
-                    "data": "",
+                    "data": data,
                     "approximateArrivalTimestamp": arrived as f64 / 1e3,
                 },
                 "eventSource": "aws:kinesis",
@@ -240,16 +258,21 @@ mod tests {
     #[test]
     fn of_an_event_that_came_along_the_range_runs_that_was_given_up() {
         let now = output::now();
-        let ran = run("", &given_up(2, 3, now)).expect("recent");
-        assert_eq!(ran, [number(2), number(3)]);
-        let why = run("", &given_up(7, 9, now)).expect_err("it is not there");
-        assert!(why.contains("no record of the range"), "{why}");
+        let ran = |first, last| run("", &given_up(first, last, now)).expect("recent");
+        let [one, other] = ["0", "1"].map(|sub| format!("{}:{sub}", number(3)));
+        assert_eq!(ran(2, 3), [number(2), one.clone(), other.clone()]);
+        assert_eq!(ran(3, 4), [one, other, number(4)]);
+        assert_eq!(ran(1, 1), [number(1)]);
+        for (first, last) in [(7, 9), (0, 2), (3, 5)] {
+            let why = run("", &given_up(first, last, now)).expect_err("it is not all there");
+            assert!(why.contains("does not hold the range"), "{why}");
+        }
         let of_another = GivenUp {
             shard: "shardId-000000000002".to_owned(),
             ..given_up(2, 3, now)
         };
         let why = run("", &of_another).expect_err("nor is that shard");
-        assert!(why.contains("no record of the range"), "{why}");
+        assert!(why.contains("does not hold the range"), "{why}");
     }
 
     #[test]
@@ -258,7 +281,10 @@ mod tests {
         let day = "retention = \"24h\"";
         run(day, &given_up(1, 4, hours(47))).expect("marks are kept a day longer");
         let why = run(day, &given_up(1, 4, hours(49))).expect_err("they may be gone");
-        assert!(why.contains("may be forgotten"), "{why}");
+        assert!(
+            why.contains("may be forgotten") && why.contains(SHARD),
+            "{why}"
+        );
         run("retention = \"48h\"", &given_up(1, 4, hours(49))).expect("said to be known");
     }
 }
