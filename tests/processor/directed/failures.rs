@@ -150,7 +150,6 @@ async fn g7_a_verdict_is_durable_before_its_publication_and_outlives_a_crash() {
     );
 }
 
-/// Not in the commit: fails on the present code.
 #[tokio::test(start_paused = true)]
 async fn g7_a_verdict_stays_durable_while_its_publication_takes_longer_than_a_flush_interval() {
     let world = World::new(|tried| match (tried.position, tried.worker) {
@@ -164,12 +163,12 @@ async fn g7_a_verdict_stays_durable_while_its_publication_takes_longer_than_a_fl
     let worker = world.start(Seat::new(1, rules.clone()));
     world.sleep(secs(2)).await;
     let decision = world.item("a").expect("it stands").decision;
+    assert!(
+        decision.is_some(),
+        "the letter is on its way, and the verdict durable"
+    );
     worker.crash().await;
     world.start(Seat::new(2, rules));
     world.sleep(secs(60)).await;
-    assert_eq!(
-        (world.item("a"), world.frontier()),
-        (None, Some(2)),
-        "the verdict was {decision:?}"
-    );
+    assert_eq!((world.item("a"), world.frontier()), (None, Some(2)));
 }
