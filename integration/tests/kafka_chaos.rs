@@ -5,7 +5,7 @@
 
 use lanekeeper_integration::{
     chaos::{self, Options, Store},
-    proxy::Faults,
+    proxy::{Faults, Kind},
 };
 
 #[test]
@@ -24,4 +24,13 @@ fn g1_g7_g8_members_brokers_and_network_fail_and_no_effect_is_lost_repeated_or_o
     assert_eq!(report.freezes, 5);
     assert!(report.rebalances >= 20, "{report}");
     assert!(report.broker_restarts >= 2, "{report}");
+    assert!(report.cut_offs >= 1, "{report}");
+    for fault in [
+        Kind::ResponseDropped,
+        Kind::ResponseDelayed,
+        Kind::Throttled,
+    ] {
+        let times = report.faults.get(&fault).copied().unwrap_or_default();
+        assert!(times > 0, "{fault:?} never happened: {:?}", report.faults);
+    }
 }

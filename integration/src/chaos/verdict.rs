@@ -30,6 +30,8 @@ pub struct Report {
     pub broker_restarts: u64,
     /// Times for which nobody reached the table.
     pub cut_offs: u64,
+    /// Of these, what the way to the table did wrong.
+    pub faults: BTreeMap<Kind, u64>,
     /// Records.
     pub records: u64,
     /// Records that were done once more after they had been done.
@@ -77,7 +79,9 @@ pub(super) fn judge(
         }
         say(&format!("the fault proxy: {:?}", counts.faults));
     }
+    let faults = stage.counts().map(|counts| counts.faults);
     Ok(Report {
+        faults: faults.unwrap_or_default(),
         kills: fleet.crashes.len() as u64,
         rebalances: rebalances(fleet)?,
         freezes: fleet.freezes,

@@ -62,6 +62,34 @@ fn g1_g8_members_that_come_and_go_in_order_lose_and_repeat_nothing() {
     }
 }
 
+#[test]
+fn g8_g9_members_that_are_held_back_while_they_come_and_go_hand_nothing_over_twice() {
+    let mut bench = Bench::new(8, "\"--millis\", \"3\"");
+    // Four megabytes, of which a member may hold one: its partitions are paused most of the time.
+    bench.request(2_000, 40, 2_000);
+    let member = |bench: &Bench, history: &str| {
+        let args = ["run", "--history", history, "--set", "memory=1MiB"];
+        bench.scene.start(&args).unwrap()
+    };
+    let first = member(&bench, "first");
+    bench.wait_for(100);
+    let second = member(&bench, "second");
+    waits_to_own(&bench, "second", 4);
+    let third = member(&bench, "third");
+    bench.wait_for(500);
+    stop(first);
+    bench.wait_for(800);
+    let fourth = member(&bench, "fourth");
+    bench.wait_for(1_200);
+    stop(third);
+    bench.wait_for(2_000);
+    bench.wait_for_the_group();
+    stop(second);
+    stop(fourth);
+    assert_eq!(bench.check(), 0, "all stops were clean");
+    bench.audit(&["first", "second", "third", "fourth"]);
+}
+
 /// The offsets that the group knows never go back, and never past what is not done: looked at again and
 /// again while members come and go.
 #[test]
