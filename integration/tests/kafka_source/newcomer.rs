@@ -2,14 +2,16 @@
 
 use lanekeeper_integration::{
     kafka::Kafka,
-    scene::{Ended, Running, Scene, eventually},
+    scene::{Ended, Running, Scene, eventually, example},
     tables::Tables,
 };
-use rdkafka::{
-    ClientConfig,
-    producer::{BaseProducer, BaseRecord, Producer as _},
+use serde_json::Value;
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::Write as _,
+    process::{Command, Stdio},
 };
-use std::{fs, time::Duration};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/kafka.md");
 
@@ -30,21 +32,29 @@ fn config(page: &str, kafka: &Kafka, topic: &str) -> String {
     format!("{before}[store]\n")
 }
 
-/// The records that the page gives to Kafka's own tool.
-fn produce(page: &str, kafka: &Kafka, topic: &str) {
-    let (_, rest) = page.split_once("<<'END'\n").unwrap();
-    let (lines, _) = rest.split_once("END").unwrap();
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", kafka.bootstrap())
-        .create()
+/// The topic and the records, put as the page says.
+fn put(page: &str, kafka: &Kafka, topic: &str) {
+    let (command, rest) = page.split_once(" <<'END'\n").unwrap();
+    let (_, args) = command.rsplit_once("--example kafka_put -- ").unwrap();
+    let (lines, _) = rest.split_once("END\n").unwrap();
+    let args = args
+        .replace("127.0.0.1:9092", kafka.bootstrap())
+        .replace("orders", topic);
+    let mut put = Command::new(example("kafka_put").unwrap())
+        .args(args.split(' '))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
         .unwrap();
-    for line in lines.lines() {
-        let (key, value) = line.split_once(':').unwrap();
-        let record = BaseRecord::to(topic).key(key).payload(value);
-        producer.send(record).map_err(|(error, _)| error).unwrap();
-    }
-    producer.flush(Duration::from_secs(60)).unwrap();
-    assert_eq!(lines.lines().count(), 4);
+    put.stdin
+        .take()
+        .unwrap()
+        .write_all(lines.as_bytes())
+        .unwrap();
+    let ended = put.wait_with_output().unwrap();
+    assert!(ended.status.success());
+    let said = String::from_utf8(ended.stdout).unwrap();
+    assert_eq!(said, format!("4 records in `{topic}`\n"));
 }
 
 struct Newcomer {
@@ -69,7 +79,7 @@ impl Newcomer {
         [(); 2].map(|()| self.scene.start(&["run"]).unwrap())
     }
 
-    fn lanes(&self) -> Vec<serde_json::Value> {
+    fn lanes(&self) -> Vec<Value> {
         let listed = self.does("lanes list", &["--json"]).json().unwrap();
         listed["lanes"].as_array().unwrap().clone()
     }
@@ -94,11 +104,10 @@ fn two_workers_from_nothing_park_release_and_replay_one_customers_requests() {
     let page = fs::read_to_string(PAGE).unwrap();
     let (kafka, tables) = (Kafka::start().unwrap(), Tables::start().unwrap());
     let topic = Kafka::topic_name();
-    kafka.create_topic(&topic, 4, &[]).unwrap();
     let (scene, _) = tables.scene(&config(&page, &kafka, &topic)).unwrap();
     let worker = block(&page, "python").to_owned();
     scene.write("worker.py", &worker).unwrap();
-    produce(&page, &kafka, &topic);
+    put(&page, &kafka, &topic);
     let newcomer = Newcomer { page, scene };
     newcomer.does("store init", &[]);
     newcomer.does("check", &[]);
@@ -108,7 +117,13 @@ fn two_workers_from_nothing_park_release_and_replay_one_customers_requests() {
         Ok(lanes.len() == 1 && lanes[0]["state"] == "parked" && lanes[0]["count"] == 2)
     })
     .unwrap();
-    newcomer.does("status", &[]);
+    eventually("both workers to own partitions", || {
+        let status = newcomer.does("status", &["--json"]).json()?;
+        let partitions = status["partitions"].as_array().unwrap();
+        let owners = partitions.iter().map(|one| one["worker"].to_string());
+        Ok(partitions.len() == 4 && owners.collect::<BTreeSet<_>>().len() == 2)
+    })
+    .unwrap();
 
     // Refunds are paid now.
     let mended = worker.replace("< 0", "is None");
