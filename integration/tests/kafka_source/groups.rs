@@ -1,9 +1,9 @@
 //! Members of a group come, go and die.
 
 use crate::bench::{Bench, CAP, stop};
-use lanekeeper_integration::scene::eventually;
+use lanekeeper_integration::scene::{Running, eventually};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, process::Command};
 
 /// Partitions that a member owns by its history.
 pub(crate) fn owned(bench: &Bench, history: &str) -> BTreeSet<String> {
@@ -87,7 +87,87 @@ fn g8_g9_members_that_are_held_back_while_they_come_and_go_hand_nothing_over_twi
     stop(second);
     stop(fourth);
     assert_eq!(bench.check(), 0, "all stops were clean");
-    bench.audit(&["first", "second", "third", "fourth"]);
+    let histories = ["first", "second", "third", "fourth"];
+    bench.audit(&histories);
+    for history in histories {
+        let (mut held, mut most) = (0_u64, 0);
+        for line in bench.ledger(history) {
+            match line["event"].as_str() {
+                Some("fetched") => held += 1,
+                Some("done") => held -= 1,
+                Some(_) | None => {}
+            }
+            most = most.max(held);
+        }
+        // All of the log was there to be fetched from the beginning.
+        assert!(most < (1 << 20) / 2_000, "{history} held {most} records");
+    }
+}
+
+/// Freezes a member while it does not write to the store: within a write it would hold the file for all others.
+fn freeze(bench: &Bench, member: &mut Running) {
+    let store = bench.scene.path("lanekeeper.db");
+    let write = "import sqlite3, sys; sqlite3.connect(sys.argv[1], 0.5).execute('BEGIN IMMEDIATE')";
+    eventually("a moment between two writes", || {
+        member.signal("STOP")?;
+        let mut python = Command::new("python3");
+        let tried = python.args(["-c", write]).arg(&store).output()?;
+        if !tried.status.success() {
+            member.signal("CONT")?;
+        }
+        Ok(tried.status.success())
+    })
+    .unwrap();
+}
+
+/// Its group has given its partitions to others without a word to it: by the time it hears of that, nothing of
+/// them is its own to commit.
+#[test]
+fn g6_a_member_that_was_frozen_past_its_session_commits_nothing_of_what_it_has_lost() {
+    let mut bench = Bench::new(4, "\"--millis\", \"3\"");
+    bench.request(2_000, 40, 0);
+    let member = |history| {
+        let sets = ["--set", "store.unflushed_max=50"];
+        let args = ["run", "--history", history];
+        bench.scene.start(&[&args[..], &sets].concat()).unwrap()
+    };
+    let (mut frozen, stays) = (member("frozen"), member("stays"));
+    waits_to_own(&bench, "frozen", 2);
+    waits_to_own(&bench, "stays", 2);
+    let before = bench.done();
+    bench.wait_for(before + 100);
+    freeze(&bench, &mut frozen);
+    waits_to_own(&bench, "stays", 4);
+    let had = owned(&bench, "frozen");
+    assert_eq!(had.len(), 2);
+    let lines = bench.ledger("frozen").len();
+    frozen.signal("CONT").unwrap();
+    let since = |partition: &str| {
+        let mut since = bench.ledger("frozen").split_off(lines);
+        since.retain(|line| line["partition"] == partition);
+        since
+    };
+    let is_lost = |partition: &String| {
+        let is_lost = |line: &Value| line["event"] == "revoked" && line["clean"] == false;
+        since(partition).iter().any(is_lost)
+    };
+    eventually("it to hear of that", || Ok(had.iter().all(is_lost))).unwrap();
+    bench.wait_for(2_000);
+    bench.wait_for_the_group();
+    stop(frozen);
+    stop(stays);
+    for partition in &had {
+        let is_either = |line: &&Value| line["event"] == "claimed" || line["event"] == "committed";
+        let since = since(partition);
+        let first = since.iter().find(is_either);
+        assert!(
+            first.is_none_or(|line| line["event"] == "claimed"),
+            "{partition} was another's: {first:?}"
+        );
+    }
+    let (repeats, bound) = (bench.check(), 2 * 50 + u64::from(CAP));
+    assert!(repeats <= bound, "{repeats} repeats, the bound is {bound}");
+    bench.audit(&["frozen", "stays"]);
 }
 
 /// The offsets that the group knows never go back, and never past what is not done: looked at again and
