@@ -196,6 +196,17 @@ impl Delivery {
         Ok(())
     }
 
+    /// Says of each record that begins like an aggregate of the producer library, and is none, why it is taken as
+    /// it came.
+    pub(super) fn tell_of_what_is_no_aggregate(&self, source: &str) {
+        for delivered in &self.partitions {
+            for NotUnpacked { position, why } in &delivered.not_unpacked {
+                let partition = &*delivered.name;
+                tracing::warn!(source, partition, %position, %why, "the record begins like an aggregate of the producer library and is none: the handler gets it as it came");
+            }
+        }
+    }
+
     /// Refuses records of a stream that places them by itself: for an order by key, which such a stream
     /// does not keep.
     ///

@@ -237,6 +237,7 @@ impl Function {
         if order.by == OrderBy::Key {
             delivery.refuse_unplaced()?;
         }
+        delivery.tell_of_what_is_no_aggregate(source);
         if order.by == OrderBy::Partition || settings.failure.stops == Stops::Partition {
             delivery.refuse_unnamed_shards()?;
         }

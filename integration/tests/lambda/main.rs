@@ -20,6 +20,7 @@ mod oracle;
 mod queues;
 mod recovery;
 mod refusals;
+mod servers;
 mod shards;
 mod sizes;
 mod table;

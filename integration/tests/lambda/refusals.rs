@@ -56,7 +56,7 @@ fn a_table_that_is_missing_is_named() {
 /// Nothing starts whose marks cannot be read or written, and the action that is missing has its name.
 #[test]
 fn g7_a_permission_that_is_missing_is_named_and_nothing_starts() {
-    for action in ["Query", "UpdateItem"] {
+    for action in ["Query", "UpdateItem", "PutItem"] {
         let (world, stream) = scene();
         let proxy = world.proxy(Faults {
             denied: [action.to_owned()].into(),
