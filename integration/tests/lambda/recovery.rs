@@ -205,6 +205,30 @@ fn s14_what_is_in_s3_needs_no_stream() {
     assert_eq!(since(&world, calls), ["a2"]);
 }
 
+/// What has aged before it was delivered once has no `responseContext`, and no mark.
+#[test]
+fn s14_k27_what_has_aged_before_its_first_delivery_is_read_by_its_range() {
+    let kinesis = Kinesis::start().unwrap();
+    let stream = stream(&kinesis, &SIX);
+    let world = World::kinesis(&stream, &[]);
+    stream.clock().pass(Duration::from_secs(90));
+    let mapping = Mapping::kinesis(&world.function(), &stream).reports_failures();
+    let mapping = mapping.record_age(Duration::from_secs(60));
+    let journal = mapping.on_failure(OnFailure::Queue).run().unwrap();
+    let [record] = &journal.destinations[..] else {
+        unreachable!("{:#?}", journal.destinations);
+    };
+    assert!(record.get("responseContext").is_none(), "{record:#}");
+    assert!(world.target.calls().is_empty());
+    // It is not what was given up.
+    put(&kinesis, &stream, &[("a", "a4")]);
+    world.write("given-up.json", &record.to_string());
+    let ended = world.on(&kinesis, &["recover", "--from-failure", "given-up.json"]);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert_eq!(of_a(since(&world, 0)), ["a1", "a2", "a3"]);
+    assert_eq!(world.target.calls().len(), SIX.len());
+}
+
 #[test]
 fn s14_what_is_gone_is_named_by_its_range() {
     let (kinesis, _stream, world, record) = given_up(OnFailure::Queue);
@@ -287,6 +311,44 @@ fn a_replay_runs_one_key_again_and_touches_neither_marks_nor_lanes() {
         &["replay", "--from", "history:2026-01-01T00:00:00Z"],
     );
     assert_eq!(nowhere.code, Some(2), "{nowhere:#?}");
+}
+
+#[test]
+fn a_replay_between_two_numbers_of_a_shard_runs_these_and_what_is_between() {
+    let kinesis = Kinesis::start().unwrap();
+    let stream = kinesis.create_stream(1).unwrap();
+    let put = |(key, text): (&str, &str)| kinesis.put(&stream, key, text).unwrap();
+    let numbers = SIX.map(put).map(|number| number.as_str().to_owned());
+    let world = World::kinesis(&stream, &[]);
+    deliver(&world, &stream, 1);
+    let calls = world.target.calls().len();
+    let shard = ["--shard", "shardId-000000000000"];
+    let replay = |args: &[&str]| world.on(&kinesis, &[&["replay"], args, &shard].concat());
+    let some = replay(&["--from", &numbers[1], "--to", &numbers[3]]);
+    assert_eq!(some.code, Some(0), "{some:#?}");
+    let mut texts = since(&world, calls);
+    texts.sort_unstable();
+    assert_eq!(texts, ["a2", "b1", "b2"]);
+
+    let calls = world.target.calls().len();
+    let last = replay(&["--from", &numbers[4], "--to", &numbers[4]]);
+    assert_eq!(
+        (last.code, since(&world, calls)),
+        (Some(0), vec!["a3".to_owned()])
+    );
+    let backwards = replay(&["--from", &numbers[3], "--to", &numbers[1]]);
+    assert_eq!(backwards.code, Some(2), "{backwards:#?}");
+    assert!(
+        backwards.errors.contains("the range is empty"),
+        "{backwards:#?}"
+    );
+
+    // Where `recover` would begin: behind what is done there is what came since.
+    let calls = world.target.calls().len();
+    kinesis.put(&stream, "a", "a4").unwrap();
+    let rest = replay(&["--from", "checkpoint", "--key", "a"]);
+    assert_eq!(rest.code, Some(0), "{rest:#?}");
+    assert_eq!(since(&world, calls).last().map(String::as_str), Some("a4"));
 }
 
 #[test]
