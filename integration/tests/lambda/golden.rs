@@ -171,3 +171,47 @@ fn s10_k34_a_child_of_a_split_begins_when_its_parent_is_drained() {
     assert!(journal.deliveries[1..].iter().all(|d| d.began >= end));
     assert_eq!(world.target.calls().len(), 7);
 }
+
+#[test]
+fn s10_k34_a_child_of_a_merge_begins_when_both_its_parents_are_drained() {
+    let stream = stream(&[("k", "1"), ("k", "2")]);
+    let world = World::kinesis(&stream, &[]);
+    let [lower, upper] = stream.split(0).unwrap();
+    for parent in [lower, upper] {
+        let text = format!("in {parent}");
+        let put = Put::new(&text, text.as_str()).into_shard(parent);
+        stream.put_record(put).unwrap();
+        // Both are held up for a while.
+        world
+            .target
+            .says(&text, &[Say::Status(500), Say::Status(500)]);
+    }
+    stream.merge(lower, upper).unwrap();
+    stream.put("k", "3").unwrap();
+    let mapping = Mapping::kinesis(&world.function(), &stream).reports_failures();
+    let journal = mapping.run().unwrap();
+    let (child, parents) = journal.deliveries.split_last().unwrap();
+    assert_eq!(child.texts(), ["3"]);
+    for parent in parents {
+        assert_ne!(parent.source, child.source);
+        assert!(parent.end.as_ref().unwrap().at <= child.began);
+    }
+    assert_eq!(world.target.texts_of("k"), ["1", "2", "3"]);
+    assert_eq!(world.target.calls().len(), 3 + 2 * 3);
+}
+
+/// What the other tests say of the artefact begins here for whoever deploys the command line in its place.
+#[test]
+fn the_command_line_serves_invocations_too() {
+    let stream = stream(&[("k", "1"), ("j", "2"), ("k", "3")]);
+    let world = World::kinesis(&stream, &[]);
+    world.target.always("1", Say::Status(400));
+    let mapping = Mapping::kinesis(&world.command_line(), &stream).reports_failures();
+    let journal = mapping.deliveries_max(2).run().unwrap();
+    for delivery in &journal.deliveries {
+        assert_eq!(named(delivery), ["1"]);
+    }
+    let mut texts = world.target.texts();
+    texts.sort_unstable();
+    assert_eq!(texts, ["1", "2"]);
+}

@@ -34,6 +34,10 @@ const SOURCE: &str = "orders";
 /// over when the record comes again.
 pub(crate) const LAST_IN_FOUR_SECONDS: Say = Say::StatusAfter(500, Duration::from_millis(1_800));
 
+fn by_the_command_line() -> Function {
+    Function::new(binary().unwrap()).args(["lambda"])
+}
+
 pub(crate) struct World {
     pub(crate) target: Target,
     pub(crate) tables: Tables,
@@ -137,9 +141,15 @@ impl World {
     fn function_within(&self, environment: &[(&'static str, String)]) -> Function {
         let function = match env::var_os("LANEKEEPER_TEST_FUNCTION") {
             Some(artefact) => Function::new(artefact),
-            None => Function::new(binary().unwrap()).args(["lambda"]),
+            None => by_the_command_line(),
         };
         self.configured(function, environment, |_| false)
+    }
+
+    /// The command line as the function's program, whatever the artefact is.
+    pub(crate) fn command_line(&self) -> Function {
+        let environment = self.tables.dynamodb().environment();
+        self.configured(by_the_command_line(), &environment, |_| false)
     }
 
     /// With an environment and all settings but these.
