@@ -100,28 +100,6 @@ fn a_range_a_key_and_a_time_name_what_runs() {
     assert_eq!(seen, [6, 7]);
 }
 
-#[test]
-fn from_where_the_checkpoint_stood_then() {
-    let world = done(&["1", "2", "3", "4", "5"]);
-    let back = ["--partition", "orders/0", "--to", "4", "--why", "a test"];
-    let back = world.lanekeeper(&[&["checkpoint", "rewind"][..], &back].concat());
-    assert_eq!(back.code, Some(0), "{}", back.stderr);
-    world.write("mended", "");
-    assert_eq!(world.lanekeeper(&["run", "--until-idle"]).code, Some(0));
-    let show = ["checkpoint", "show", "--partition", "orders/0", "--json"];
-    let history = world.lanekeeper(&show).json()["history"].clone();
-    let lines = history.as_array().expect("lines");
-    let rewound = lines.iter().find(|line| line["event"] == "rewound");
-    let at = rewound
-        .and_then(|line| line["at"].as_str())
-        .expect("a time");
-    world.write("seen", "");
-    let from = format!("history:{at}");
-    let ended = replay(&world, &["--from", &from, "--partition", "orders/0"]);
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_eq!(world.seen(), [4, 5]);
-}
-
 /// A moment behind all that was put.
 fn moment_after(world: &World) -> String {
     std::thread::sleep(std::time::Duration::from_millis(5));

@@ -154,6 +154,22 @@ fn back_to_a_time_and_to_what_the_history_holds() {
 }
 
 #[test]
+fn a_replay_begins_where_the_checkpoint_stood_then() {
+    let world = done();
+    assert_eq!(rewind(&world, &["--to", "8"]).code, Some(0));
+    assert_eq!(idle(&world, "again.jsonl").code, Some(0));
+    let history = show(&world)["history"].as_array().expect("lines").clone();
+    let act = history.iter().find(|line| line["event"] == "rewound");
+    let when = act.and_then(|act| act["at"].as_str()).expect("a time");
+    world.write("seen", "");
+    let from = format!("history:{when}");
+    let replay = ["replay", "--from", &from, "--effects", "suppress"];
+    let ended = world.lanekeeper(&replay);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(world.seen(), [8, 9, 10]);
+}
+
+#[test]
 fn g6_a_running_owner_is_fenced_and_says_what_to_do() {
     let world = World::new();
     world.put(&additions(5));
